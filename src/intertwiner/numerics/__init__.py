@@ -1,0 +1,1 @@
+"""Floor 0: exact and graded numerics that every other room stands on. No torch."""

@@ -1,0 +1,88 @@
+"""The picture of an input: its own coordinates, acted on as the user says."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+from numpy import ndarray
+
+from intertwiner.network import Conv, Linear, Network, Node, Op, Permute, Pool, Reshape
+from intertwiner.numerics.monomial import Monomial
+from intertwiner.numerics.tolerance import ROUNDING
+from intertwiner.symmetry import BoundSymmetry, OpaqueAction, TensorAction
+from intertwiner.transport.picture import Lost, Matrix, Picture, Source, fixing, matrix_on
+
+
+def input_picture(node: Node, network: Network, symmetry: BoundSymmetry, box: float) -> Picture:
+    """Features are the axis that the first layer mixes, everything else is the grid.
+
+    Raises:
+        Lost: If the action is a callable without a matrix.
+    """
+    position = node.op.position
+    actions = [symmetry.input_action(g)[position] for g in symmetry.group.generators]
+    if any(isinstance(a, OpaqueAction) for a in actions):
+        raise Lost("the input action is a callable without a matrix")
+    shape = tuple(node.sample_shape)
+    features = _feature_axes(node, network, actions)
+    matrices = tuple(matrix_on(action, features) if features else Monomial.identity(1) for action in actions)
+    count = int(np.prod([shape[a] for a in features]))
+    block: ndarray | sp.csr_array = sp.eye_array(count, format="csr")
+    bound = np.full(count, box)
+    if not all(_is_orthogonal(m) for m in matrices):
+        block, matrices = _whitened(symmetry, position, features)
+        bound = np.abs(np.linalg.inv(block)) @ bound
+    source = Source(node.name, matrices, bound, np.zeros(count))
+    grids = tuple(fixing(action, features) for action in actions)
+    return Picture(shape, features, {node.name: block}, {node.name: source}, grids)
+
+
+def _feature_axes(node: Node, network: Network, actions: list[TensorAction]) -> tuple[int, ...]:
+    """The axis along which the first reader mixes: channels of a convolution, the last axis of a linear layer.
+
+    Only the size of the computation depends on the choice: where it does not fit, positions become features.
+    """
+    last = len(node.sample_shape) - 1
+    if last <= 0:
+        return tuple(range(last + 1))
+    chosen = 0 if _first_reader(node, network) in (Conv, Pool) else last
+    joint = {a for action in actions for f in action.factors if chosen in f.axes for a in f.axes} or {chosen}
+    return tuple(sorted(joint))
+
+
+def _first_reader(node: Node, network: Network) -> type[Op] | None:
+    """The first operator after an input that mixes an axis, looking through those that do not."""
+    queue = list(node.users)
+    while queue:
+        reader = network.node(queue.pop(0))
+        if isinstance(reader.op, (Conv, Pool, Linear, Reshape, Permute)):
+            return type(reader.op)
+        queue += reader.users
+    return None
+
+
+def _is_orthogonal(matrix: Matrix) -> bool:
+    if isinstance(matrix, Monomial):
+        return matrix.is_signed_permutation
+    return bool(np.allclose(matrix @ matrix.T, np.eye(len(matrix)), rtol=0, atol=ROUNDING * len(matrix)))
+
+
+def _whitened(symmetry: BoundSymmetry, position: int, features: tuple[int, ...]) -> tuple[ndarray, tuple[Matrix, ...]]:
+    """Coordinates ``u = L x`` in which the action is orthogonal, ``L^T L`` the mean of ``rho(g)^T rho(g)``.
+
+    Returns:
+        ``x`` in terms of ``u``, and the orthogonal matrices of the generators on ``u``.
+    """
+    group = symmetry.group
+    metric = 0.0
+    for g in range(group.order):
+        matrix = _dense(symmetry.input_action(g)[position].matrix_on(features))
+        metric = metric + matrix.T @ matrix / group.order
+    lower = np.linalg.cholesky(metric).T
+    back = np.linalg.inv(lower)
+    moved = (_dense(symmetry.input_action(g)[position].matrix_on(features)) for g in group.generators)
+    return back, tuple(lower @ m @ back for m in moved)
+
+
+def _dense(matrix: Matrix) -> ndarray:
+    return matrix.dense() if isinstance(matrix, Monomial) else matrix

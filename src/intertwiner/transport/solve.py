@@ -1,0 +1,251 @@
+r"""The latent action at a nonlinearity: match the rows of a picture, moved by g, with the rows themselves.
+
+At ``sigma(v)``, ``v = R u + c``, an action of the pre-activation inside the gauge group of ``sigma`` is a monomial
+``Q(g)`` with ``Q(g) R = R P(g)`` (theory 1, "the proof as an algorithm"). Before matching
+
+* neurons without an input are constants and join the constant of the next layer,
+* rows are balanced (unit norm where the gauge scales), so that orthogonal source actions give signed permutations,
+* rows equal up to the neuron gauge are joined into one source coordinate, which makes the match unique.
+
+The post-activation is again pictured linearly in the joined coordinates, so the next layer starts afresh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy import ndarray
+
+from intertwiner.gauge import GaugeElement, Pointwise, match_rows, row_classes
+from intertwiner.network import Node
+from intertwiner.numerics.monomial import Monomial
+from intertwiner.transport.picture import ONE, Lost, Picture, Source, fresh
+from intertwiner.transport.relation import LatentRelation
+from intertwiner.transport.table import Run
+
+
+class Broken(Lost):
+    """The moved rows are not the rows: no action in the gauge group at this nonlinearity."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The rows of a pre-activation: all as they are, and the live ones up to the neuron gauge."""
+
+    all: ndarray  # (n, r) every row, constant source included
+    constant: ndarray  # (n,) the constants among them
+    live: ndarray  # (m',) indices of the neurons that depend on the input
+    balanced: ndarray  # (m', r) live rows, of unit norm where the gauge scales
+    norm: ndarray  # (m',) what they were divided by
+    label: ndarray  # (m',) distinct neuron of each live neuron
+    sign: ndarray  # (m',) sign of its row relative to that of the distinct neuron
+    first: ndarray  # (m,) position among the live neurons of each distinct neuron
+
+    @property
+    def factor(self) -> ndarray:
+        """Every live neuron is this multiple of the balanced row of its distinct neuron."""
+        return self.norm * self.sign
+
+
+@dataclass(frozen=True, eq=False)
+class _Match:
+    """One generator: ``canonical(g x) = action canonical(x)`` on the distinct neurons."""
+
+    action: GaugeElement
+    residual: ndarray  # (m,) relative to the row
+    exact: bool
+    failed: ndarray  # indices into all neurons
+
+
+def solve(run: Run, picture: Picture, pointwise: Pointwise, node: Node) -> Picture:
+    """The value after ``pointwise``, once the action before it is found; the relation is recorded in the run.
+
+    Raises:
+        Broken: If some moved row is no row of the layer.
+
+    Cost:
+        One gather of the rows and one sort per generator, ``O(n r)`` each, for n neurons and r source coordinates.
+    """
+    if run.positions_only:
+        return picture
+    at = node.inputs[0]
+    rows = _rows(picture, pointwise, run.tolerance)
+    matches = [_match(rows, picture, pointwise, g, run.tolerance) for g in range(picture.generators)]
+    relation = _relation(rows, matches, at)
+    run.relations[at] = relation
+    if not relation.complete:
+        raise Broken(_message(relation, rows))
+    keep_bits = relation.exact and not relation.joined
+    return _after(rows, matches, picture, pointwise, node.name, keep_bits=keep_bits)
+
+
+def _rows(picture: Picture, pointwise: Pointwise, tolerance: float) -> _Rows:
+    whole = picture.dense()
+    weights, constant = _split(picture, whole)
+    size = np.sqrt(np.einsum("ij,ij->i", weights, weights))
+    live = np.flatnonzero(size > tolerance * size.max(initial=0.0))
+    norm = np.ones(len(live))
+    if pointwise.scale != "none":
+        norm = np.sqrt(size[live] ** 2 + constant[live] ** 2)
+    balanced = whole[live] / norm[:, None]
+    classes = row_classes(_keys(picture, pointwise, balanced), sign=pointwise.sign, tolerance=tolerance)
+    return _Rows(whole, constant, live, balanced, norm, classes.labels, classes.sign, classes.representatives)
+
+
+def _keys(picture: Picture, pointwise: Pointwise, rows: ndarray) -> ndarray:
+    """What two neurons have in common if they are equal up to the gauge, signs left to the matching."""
+    return rows if pointwise.shift == "none" else pointwise.normal_form(*_split(picture, rows)).keys
+
+
+def _split(picture: Picture, whole: ndarray) -> tuple[ndarray, ndarray]:
+    """Columns that read something, and the constant."""
+    start = 0
+    for name in picture.blocks:
+        if name == ONE:
+            return np.delete(whole, start, axis=1), whole[:, start]
+        start += picture.sources[name].dimension
+    return whole, np.zeros(len(whole))
+
+
+def _match(rows: _Rows, picture: Picture, pointwise: Pointwise, generator: int, tolerance: float) -> _Match:
+    first = rows.live[rows.first]
+    moved = _keys(picture, pointwise, picture.moved(generator, rows.balanced, rows.first))
+    keys = _keys(picture, pointwise, rows.balanced[rows.first])
+    found = match_rows(moved, keys, sign=pointwise.sign, tolerance=tolerance)
+    action = pointwise.lift(found.nearest, rows.constant[first], rows.constant[first])
+    exact = found.exact
+    if pointwise.scale != "none":  # balancing rounds: what is called exact must hold for the weights themselves
+        own = rows.all[first]
+        exact = bool(np.array_equal(picture.moved(generator, own), found.nearest.apply(own)))
+    return _Match(action, found.residual, exact, first[found.unmatched])
+
+
+def _relation(rows: _Rows, matches: Sequence[_Match], name: str) -> LatentRelation:
+    distinct = np.full(len(rows.all), -1)
+    distinct[rows.live] = rows.label
+    factor = np.ones(len(rows.all))
+    factor[rows.live] = rows.factor
+    return LatentRelation(
+        name=name,
+        actions=tuple(m.action.matrix for m in matches),
+        distinct=distinct,
+        factor=factor,
+        exact=all(m.exact for m in matches),
+        residual=max((float(m.residual.max(initial=0.0)) for m in matches), default=0.0),
+        failed=tuple(m.failed for m in matches),
+    )
+
+
+def _message(relation: LatentRelation, rows: _Rows) -> str:
+    worst = max(relation.failed, key=len)
+    shown = ", ".join(map(str, worst[:5])) + (", ..." if len(worst) > 5 else "")
+    return (
+        f"{len(worst)} of {len(rows.first)} neurons moved by a generator are not among the neurons "
+        f"(neurons {shown}; largest relative residual {relation.residual:.2g})"
+    )
+
+
+def _after(
+    rows: _Rows, matches: Sequence[_Match], picture: Picture, pointwise: Pointwise, name: str, *, keep_bits: bool
+) -> Picture:
+    """The post-activation in the distinct canonical coordinates, centred so that signs act linearly."""
+    count = len(rows.all)
+    ones = np.ones(len(rows.live))
+    parent = rows.live[rows.first[rows.label]]
+    diagonal = Monomial.diagonal(ones if keep_bits else rows.factor)
+    after = pointwise.phi(pointwise.lift(diagonal, rows.constant[rows.live], rows.constant[parent]))
+    source = _source(rows, matches, picture, pointwise, name, keep_bits=keep_bits)
+    coefficients = after.matrix.factor
+    block = sp.csr_array((coefficients, (rows.live, rows.label)), shape=(count, len(rows.first)))
+    constant = np.zeros(count)
+    constant[rows.live] = _center(pointwise) * coefficients + after.constant
+    fixed = np.setdiff1d(np.arange(count), rows.live)
+    constant[fixed] = pointwise.apply(rows.constant[fixed])
+    return fresh(picture, source, block=block, constant=constant)
+
+
+def _source(
+    rows: _Rows, matches: Sequence[_Match], picture: Picture, pointwise: Pointwise, name: str, *, keep_bits: bool
+) -> Source:
+    """The distinct neurons after the activation, with their action and their bounds over the box."""
+    first = rows.live[rows.first]
+    chosen = np.abs(rows.all[first])
+    scale = np.ones(len(first)) if keep_bits else rows.norm[rows.first]
+    bounds = picture.stacked("magnitude")
+    size = spread(chosen, bounds) / scale
+    error = spread(chosen, picture.stacked("error")) / scale
+    drift = np.max([np.zeros(len(first)), *(m.residual for m in matches if not m.exact)], axis=0)
+    with np.errstate(invalid="ignore", over="ignore"):  # 0 * inf: a relation without residual drifts nowhere, however large the box
+        drift = np.where(drift > 0, drift * np.linalg.norm(chosen, axis=1) * np.linalg.norm(bounds) / scale, 0.0)
+        total = np.where(error + drift > 0, pointwise.lipschitz(size) * (error + drift), 0.0)
+    actions = tuple(pointwise.phi(m.action).matrix for m in matches)
+    return Source(name, actions, pointwise.magnitude(size) + abs(_center(pointwise)), total)
+
+
+def spread(matrix: ndarray, bounds: ndarray) -> ndarray:
+    """``matrix @ bounds`` for nonnegative numbers where a bound may be infinite and 0 * inf counts as 0."""
+    finite = np.isfinite(bounds)
+    out = matrix[:, finite] @ bounds[finite]
+    return out if finite.all() else np.where(np.any(matrix[:, ~finite] > 0, axis=1), np.inf, out)
+
+
+def _center(pointwise: Pointwise) -> float:
+    """The value about which the function is odd, where a sign flip is a reflection (1/2 for a sigmoid)."""
+    return pointwise.zero_value if pointwise.flips_shift else 0.0
+
+
+def joint_permutation(
+    run: Run, pictures: Sequence[Picture], node: Node, *, signed: bool = False
+) -> tuple[list[Source], tuple[Monomial, ...]]:
+    """One (signed) permutation of the features that moves several values at once, nothing joined.
+
+    Returns:
+        Every value with its magnitude and error as a source, and the actions.
+
+    Raises:
+        Broken: If there is none.
+    """
+    if run.positions_only:
+        return _placeholders(pictures, node)
+    wholes = [p.dense() for p in pictures]
+    moved = [[p.moved(g, w) for p, w in zip(pictures, wholes, strict=True)] for g in range(pictures[0].generators)]
+    target = np.concatenate(wholes, axis=1)
+    found = [match_rows(np.concatenate(m, axis=1), target, sign=signed, tolerance=run.tolerance) for m in moved]
+    at = node.inputs[0]
+    run.relations.setdefault(
+        at,
+        LatentRelation(
+            at,
+            tuple(f.nearest for f in found),
+            np.arange(len(target)),
+            np.ones(len(target)),
+            all(f.exact for f in found),
+            max((float(f.residual.max(initial=0.0)) for f in found), default=0.0),
+            tuple(f.unmatched for f in found),
+        ),
+    )
+    if any(len(f.unmatched) for f in found):
+        raise Broken(f"no permutation of the features fits {node.op.kind}: rows {found[0].unmatched[:5].tolist()} are missing")
+    actions = tuple(f.nearest for f in found)
+    sources = []
+    for k, (picture, whole) in enumerate(zip(pictures, wholes, strict=True)):
+        bounds = picture.stacked("magnitude")
+        drift = [spread(np.abs(m[k] - f.nearest.apply(whole)), bounds) for m, f in zip(moved, found, strict=True)]
+        error = spread(np.abs(whole), picture.stacked("error")) + np.max([np.zeros(len(whole)), *drift], axis=0)
+        sources.append(Source(f"{node.name}#{k}", actions, spread(np.abs(whole), bounds), error))
+    return sources, actions
+
+
+def _placeholders(pictures: Sequence[Picture], node: Node) -> tuple[list[Source], tuple[Monomial, ...]]:
+    actions = (Monomial.identity(pictures[0].rows),) * pictures[0].generators
+    zero = np.zeros(pictures[0].rows)
+    return [Source(f"{node.name}#{k}", actions, zero, zero) for k in range(len(pictures))], actions
+
+
+def permuted_coordinates(run: Run, picture: Picture, node: Node, *, signed: bool = False) -> Picture:
+    """The value as one new source, permuted by the group: what maxima, softmax and norms need."""
+    (source,), _ = joint_permutation(run, [picture], node, signed=signed)
+    return fresh(picture, source)
