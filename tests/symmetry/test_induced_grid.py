@@ -1,6 +1,7 @@
 """Induced moves of output grids and kernels, against torch's own convolutions and pools."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -58,13 +59,11 @@ def geometries(draw):
     d = draw(st.sampled_from([1, 1, 2, 2, 3]))
     top = {1: 9, 2: 6, 3: 4}[d]
     square = draw(st.booleans())
-    each = lambda low, high: (
-        tuple([draw(st.integers(low, high))] * d)
-        if square
-        else tuple(  # noqa: E731
-            draw(st.integers(low, high)) for _ in range(d)
-        )
-    )
+
+    def each(low, high):
+        one = draw(st.integers(low, high))
+        return tuple(one if square or a == 0 else draw(st.integers(low, high)) for a in range(d))
+
     size, kernel = each(2, top), each(1, 4 if d < 3 else 3)
     options = {
         "stride": each(1, 3),
@@ -78,6 +77,11 @@ def geometries(draw):
     elif draw(st.booleans()):
         options["mode"] = draw(st.sampled_from(["circular", "reflect", "replicate"]))
         options["padding"] = tuple(min(p, n - 1) for p, n in zip(options["padding"], size, strict=True))
+        if options["mode"] == "circular" and draw(st.booleans()):
+            # Circular padding that closes up.
+            kernel = tuple(k | 1 for k in kernel)
+            options |= {"dilation": (1,) * d, "padding": tuple(min(k // 2, 2) for k in kernel)}
+            size = tuple(max(n, 3) for n in size)
     source = tuple(draw(st.permutations(range(d))))
     sign = tuple(draw(st.sampled_from([1, -1])) for _ in range(d))
     offset = [n - 1 if s < 0 else 0 for s, n in zip(sign, size, strict=True)]
@@ -179,13 +183,13 @@ def test_the_message_names_the_points():
 
 
 def test_the_cures_cure():
-    flip = lambda n: np.arange(n)[::-1]  # noqa: E731
+    def flip(n):
+        return np.arange(n)[::-1]
+
     for n, kernel, stride, padding in itertools.product(range(3, 12), (1, 2, 3, 4), (2, 3), (0, 1)):
         try:
             induced_grid(flip(n), (n,), kernel, stride, padding)
         except NoInducedAction as error:
-            import re
-
             lengths = re.search(r"Cure: length (-?\d+) or (\d+)", str(error))
             assert lengths
             for m in map(int, lengths.groups()):
@@ -222,6 +226,8 @@ def test_rolls_need_circular_padding_and_multiples_of_the_stride():
         induced_grid(roll, (8,), 3, 2, 1, mode="circular")
     twice = induced_grid(roll[roll], (8,), 3, 2, 1, mode="circular")
     assert twice.out_permutation == Monomial([1, 2, 3, 0])
+    with pytest.raises(NoInducedAction, match="circular axis 0 of length 8"):
+        induced_grid(np.arange(8)[::-1], (8,), 3, 2, 1, mode="circular")
     with pytest.raises(NoInducedAction, match="close up"):
         induced_grid(roll, (8,), 3, padding=0, mode="circular")
 

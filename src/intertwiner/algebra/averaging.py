@@ -64,13 +64,16 @@ def average_to_representation(group: Group, matrices: Sequence[MatrixLike]) -> A
         >>> np.round(nearly.representation.images[0], 6).tolist()
         [[0.0, -1.0], [1.0, 0.0]]
     """
-    rho = _orthogonal_part(_per_element(group, matrices))
-    d = rho.shape[1]
+    dense = _dense(group, matrices)
+    d = len(dense[0])
     if group.order**2 * d**3 > MAX_WORK:
         raise GroupTooLarge(
             f"averaging {group.order} matrices of size {d} costs {group.order**2 * d**3:.0e} multiply-adds a step, "
             f"above {MAX_WORK:.0e}. Average the factors of a product one by one, or cut to the dimensions that move."
         )
+    if len(dense) == len(group.generators):
+        dense = group.extend(dense, np.matmul, np.eye(d))
+    rho = _orthogonal_part(np.stack(dense))
     before = rho[list(group.generators)]
     first = defect = _defect(group, rho)
     steps = 0
@@ -93,21 +96,19 @@ def average_to_representation(group: Group, matrices: Sequence[MatrixLike]) -> A
     return Averaged(Representation(group, tuple(images), dimension=d), first, moved, steps)
 
 
-def _per_element(group: Group, matrices: Sequence[MatrixLike]) -> Float[ndarray, "n d d"]:
+def _dense(group: Group, matrices: Sequence[MatrixLike]) -> list[Float[ndarray, "d d"]]:
     dense = [m.dense() if isinstance(m, Monomial) else np.asarray(m, dtype=np.float64) for m in matrices]
     shapes = {m.shape for m in dense}
     if len(shapes) != 1 or len(next(iter(shapes))) != 2 or len(set(next(iter(shapes)))) != 1:
         raise NotAnAction(f"expected square matrices of one size, got shapes {sorted(shapes)}")
     if not all(np.all(np.isfinite(m)) for m in dense):
         raise NotAnAction("a matrix has entries that are not finite")
-    if len(dense) == len(group.generators):
-        dense = group.extend(dense, np.matmul, np.eye(len(dense[0])))
-    if len(dense) != group.order:
+    if len(dense) not in (len(group.generators), group.order):
         raise NotAnAction(
             f"expected one matrix per generator ({len(group.generators)}) or per element ({group.order}) "
             f"of {group.name}, got {len(dense)}"
         )
-    return np.stack(dense)
+    return dense
 
 
 def _orthogonal_part(matrices: Float[ndarray, "n d d"]) -> Float[ndarray, "n d d"]:

@@ -130,9 +130,9 @@ def _snap(group: Group, table: Complex[ndarray, "k k"]) -> Complex[ndarray, "k k
         units = [j for j in range(1, len(classes) + 1) if np.gcd(j, len(classes)) == 1]
         conjugates = table[:, classes[np.array(units) % len(classes)]]
         rational = np.abs(conjugates - table[:, c][:, None]).max(axis=1) < TOLERANCE["float64"]
-        out[rational, c] = np.rint(table[rational, c].real)
-        real = np.abs(table[:, c].imag) < TOLERANCE["float64"]
-        out[real, c] = out[real, c].real
+        out[rational, c] = np.rint(np.real(table[rational, c]))
+        real = np.abs(np.imag(table[:, c])) < TOLERANCE["float64"]
+        out[real, c] = np.real(out[real, c])
     return out
 
 
@@ -143,7 +143,7 @@ def _is_orthogonal(group: Group, table: Complex[ndarray, "k k"]) -> bool:
 
 def _sorted(table: Complex[ndarray, "k k"]) -> Complex[ndarray, "k k"]:
     # Rounded before sorting, so that the last bits of an eigenvector never decide the order of irreps.
-    digits = np.round(np.stack([table.real, table.imag], axis=-1).reshape(len(table), -1), 6) + 0.0
+    digits = np.round(np.stack([np.real(table), np.imag(table)], axis=-1).reshape(len(table), -1), 6) + 0.0
     keys = [(row[0], *(-row[2:]).tolist()) for row in digits]
     return table[sorted(range(len(table)), key=lambda i: keys[i])]
 

@@ -286,7 +286,7 @@ def _coset_monomials(orbit: Orbit) -> list[Monomial]:
         index = h.coset_of[moved]
         # s t_i = t_j x with x in H: the sign of the step is the character of x.
         x = group.multiply(group.inverse(h.transversal[index]), moved)
-        out.append(Monomial(index, None if k is None else np.where(k.mask[x], 1.0, -1.0)))
+        out.append(Monomial(index) if k is None else Monomial(index, np.where(k.mask[x], 1.0, -1.0)))
     return out
 
 

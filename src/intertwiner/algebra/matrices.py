@@ -43,7 +43,7 @@ def irrep_representation(irrep: Irrep) -> Representation:
     group = irrep.group
     if irrep.dimension == 1:
         values = irrep.class_character[group.class_of[list(group.generators)]]
-        images: Sequence[MatrixLike] = [Monomial([0], np.array([v])) for v in values]
+        images: Sequence[MatrixLike] = [Monomial(np.array([0]), np.array([v])) for v in values]
     elif group.parts:
         images = _product_images(irrep)
     elif group.family in ("cyclic", "dihedral"):

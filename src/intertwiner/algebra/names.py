@@ -18,6 +18,7 @@ from intertwiner.algebra.group import Group
 from intertwiner.algebra.lattice import MAX_ORDER, subgroup_classes
 from intertwiner.algebra.structure import structure_name
 from intertwiner.algebra.subgroups import Subgroup
+from intertwiner.errors import GroupTooLarge
 
 MAX_ABELIAN = 64
 """Largest abelian product whose diagonal subgroups are numbered; beyond it they are told apart by a checksum."""
@@ -43,9 +44,8 @@ def subgroup_name(h: Subgroup) -> str:
         return _mirror_name(h)
     if group.is_product and h.is_product:
         return "x".join(f"({p.name})" if "x" in p.name else p.name for p in h.projections)
-    if group.order <= (MAX_ABELIAN if group.is_abelian else MAX_ORDER):
-        return _listed_names(group)[h.canonical]
-    return f"{_plain_name(h)}#{_checksum(h):06x}"
+    listed = _listed_names(group)
+    return f"{_plain_name(h)}#{_checksum(h):06x}" if listed is None else listed[h.canonical]
 
 
 def _plain_name(h: Subgroup) -> str:
@@ -68,8 +68,14 @@ def _mirror_name(h: Subgroup) -> str:
 
 
 @lru_cache(maxsize=64)
-def _listed_names(group: Group) -> dict[Subgroup, str]:
-    classes = [h for h in subgroup_classes(group) if not (group.is_product and h.is_product)]
+def _listed_names(group: Group) -> dict[Subgroup, str] | None:
+    if group.order > (MAX_ABELIAN if group.is_abelian else MAX_ORDER):
+        return None
+    try:
+        every = subgroup_classes(group)
+    except GroupTooLarge:
+        return None
+    classes = [h for h in every if not (group.is_product and h.is_product)]
     return dict(zip(classes, distinct([_plain_name(h) for h in classes]), strict=True))
 
 

@@ -38,9 +38,7 @@ class OrbitType:
         return dict(vars(self))
 
 
-def orbit_types(
-    found: Stabilisers, orbit: Int[ndarray, " n"], complete: Bool[ndarray, " n"]
-) -> tuple[OrbitType, ...]:
+def orbit_types(found: Stabilisers, orbit: Int[ndarray, " n"], complete: Bool[ndarray, " n"]) -> tuple[OrbitType, ...]:
     """Count neurons and orbits by stabiliser, up to conjugacy.
 
     Args:

@@ -24,7 +24,7 @@ from scipy.sparse.csgraph import connected_components
 from intertwiner.audit.images import NeuronImages
 from intertwiner.audit.orbit_types import OrbitType, orbit_types
 from intertwiner.audit.stabilisers import Stabilisers, stabilisers
-from intertwiner.errors import ShapeMismatch
+from intertwiner.errors import ShapeMismatch, WrongUse
 from intertwiner.numerics.tolerance import FIXED_SHARE, IMAGE_TOLERANCE, LIVE_SHARE
 
 ACTION_PRESENT = 0.9
@@ -109,6 +109,9 @@ def find_orbits(
         seed: Seed of the nulls.
         decide: ``min_kept`` and ``min_separation`` for the stabilisers.
 
+    Raises:
+        WrongUse: No neuron is live.
+
     Cost:
         ``|G| n^2`` inner products, and as many for every draw of every null.
 
@@ -127,8 +130,10 @@ def find_orbits(
     """
     contribution = np.sqrt(images.energy) if contribution is None else np.asarray(contribution, dtype=np.float64)
     live = live_neurons(contribution, images.count, live_share)
+    if not len(live):
+        raise WrongUse(f"none of {images.count} neurons contributes anything: there are no orbits to look for")
     images, weight = images.restricted(live), contribution[live] ** 2
-    weight = weight / weight.sum() if weight.sum() > 0 else np.full(len(live), 1 / max(len(live), 1))
+    weight = weight / weight.sum()
     found = stabilisers(images, **decide)
     share, complete = _images_present(images, found)
     nulls = _nulls(images, weight, draws, seed)
@@ -138,8 +143,9 @@ def find_orbits(
     present, gap, spread = _mean(share, weight), float(np.median(found.gap)), float(np.median(found.gap_spread))
     decision, reason = _decide(present, max(nulls.values(), default=0.0), gap, spread, found)
     return Orbits(
-        decision, reason, float(explained.mean()), float(weight[explained].sum()), present, _mean(share, weight > -1),
-        nulls, gap, spread, orbit_types(found, orbit, complete), width, live, complete, orbit, found,
+        decision, reason, float(explained.mean()), float(weight[explained].sum()), present,
+        _mean(share, np.ones(len(live))), nulls, gap, spread, orbit_types(found, orbit, complete), width,
+        live, complete, orbit, found,
     )  # fmt: skip
 
 
@@ -156,6 +162,27 @@ def residuals(images: NeuronImages) -> Iterator[tuple[Int[ndarray, " k"], Float[
     for elements, block in images.blocks():
         reach = np.abs(block, out=block) if images.signed else block
         yield elements, half - (reach - half[:, None]).max(1)
+
+
+def share_present(
+    products: Float[ndarray, "k n n"], energy: Float[ndarray, " n"], *, signed: bool = False, cosine: float = 0.95
+) -> Float[ndarray, " k"]:
+    """Share of images present for a few elements only, where moments for all of G would be too many.
+
+    Args:
+        products: ``<g . h_j, h_i>`` for each of the elements, the invariant part taken away.
+        energy: ``<h_i, h_i>``.
+        signed: True where the gauge holds signs.
+        cosine: From which cosine on an image counts as present; without all of G no tolerance can be fitted.
+
+    Returns:
+        One share per element; take the same for elements that are no symmetry beside it.
+    """
+    norm = np.sqrt(np.where(energy > 0, energy, np.inf))
+    cosines = products / norm[:, None] / norm
+    best = (np.abs(cosines) if signed else cosines).max(1)
+    live = energy > 0
+    return (best[:, live] > cosine).mean(1)
 
 
 def merge(
@@ -209,8 +236,13 @@ def _images_present(images: NeuronImages, found: Stabilisers) -> tuple[Float[nda
 
 def _nulls(images: NeuronImages, weight: Float[ndarray, " n"], draws: int, seed: int) -> dict[str, float]:
     rng, values = np.random.default_rng(seed), {"turned neurons": [], "wrong action": []}
+    nearest = images.nearest_over_group()[0]
     for _ in range(draws):
-        for name, null in (("turned neurons", images.turned(rng)), ("wrong action", images.under_wrong_action(rng))):
+        turned, wrong = images.turned(rng), images.under_wrong_action(rng)
+        # Scalars (x -> -x) commute with every change of basis: their conjugate is the right action, and no null.
+        if wrong is not None and np.allclose(wrong.nearest_over_group()[0], nearest):
+            wrong = None
+        for name, null in (("turned neurons", turned), ("wrong action", wrong)):
             if null is not None:
                 values[name].append(_mean(_images_present(null, stabilisers(null))[0], weight))
     return {name: float(np.mean(v)) for name, v in values.items() if v}
@@ -224,10 +256,10 @@ def _mean(share: Float[ndarray, " n"], weight: ndarray) -> float:
 
 
 def _decide(present: float, null: float, gap: float, spread: float, found: Stabilisers) -> tuple[str, str]:
-    if len(found.orders) == 0:
-        return "none", "no live neuron"
     if (found.orders == found.group.order).all():
-        return "action", "every neuron is fixed by the whole group: the trivial action"
+        signs = (found.character < 0).any()
+        kind = "up to its sign" if signs else "by the whole group: the trivial action"
+        return "action", f"every neuron is fixed {kind}"
     excess = (present - null) / max(1 - null, 1e-3)
     numbers = (
         f"images present {present:.3f} beside {null:.3f} by chance, gap {gap:.3g} beside spread {spread:.3g}, "

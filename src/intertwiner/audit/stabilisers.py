@@ -3,9 +3,10 @@ r"""The stabiliser of every neuron, decided from how it correlates with its own 
 Let ``c(g)`` be the correlation of a neuron with itself moved by g, after its invariant part is taken away. For a
 subgroup H the energy kept by projecting to H-invariant vectors is exactly ``mean of c over H``. A level set
 ``{c >= 1 - d}`` is a subgroup by itself where no correlation lies in ``[1 - 4d, 1 - d)``, because
-``sqrt(1 - c(gh)) <= sqrt(1 - c(g)) + sqrt(1 - c(h))`` [theory 7]. Among the level sets that pass, the one above the
-widest gap is the candidate. ``{1}`` and G always pass, so a candidate is no decision: it is refused where it keeps
-little energy or where its separation ``1 - max of c outside H`` is small. With signs in the gauge ``|c|`` takes the
+``sqrt(1 - c(gh)) <= sqrt(1 - c(g)) + sqrt(1 - c(h))`` [theory 7]. A closed set followed by a wide gap can still move
+the neuron, so only sets that keep nearly all of its energy are looked at, and among these the one above the widest gap
+is the candidate. ``{1}`` always passes, so a candidate is no decision: it is refused where its separation
+``1 - max of c outside H`` is small, as it is where phases are continuous. With signs in the gauge ``|c|`` takes the
 place of c, and the sign of c on H is the character by which H acts on the neuron.
 """
 
@@ -138,23 +139,23 @@ def decide(
 
     Example:
         C2 x C2 with energies .45, .45, .1, 0 in its irreps has correlations 1, .8, -.1, .1. The set {1, .8} is closed
-        and a wide gap follows, but its second element moves the neuron, and only .9 of the energy is kept:
+        and a wide gap follows, but its second element moves the neuron: it would keep .9 of the energy only.
 
         >>> from intertwiner.algebra import parse_group
-        >>> found = decide(np.array([[1.0, 0.8, -0.1, 0.1]]), parse_group("C2xC2"))
-        >>> found.orders, found.kept.round(3), found.reasons
-        (array([2]), array([0.9]), ('keeps 0.900 of the energy, 0.95 needed',))
+        >>> correlation = np.array([[1.0, 0.8, -0.1, 0.1]])
+        >>> [int(decide(correlation, parse_group("C2xC2"), min_kept=kept).orders[0]) for kept in (0.95, 0.85)]
+        [1, 2]
     """
     moving = np.ones(len(correlation)) if moving is None else np.asarray(moving, dtype=np.float64)
     level = np.abs(correlation) if signed else correlation
     still = moving <= LEVEL_ROUNDING
     level = np.where(still[:, None], 1.0, level)
-    found = _candidates(level)
+    found = _candidates(level, min_kept)
     members = level >= found.level[:, None]
     sign = np.where(correlation < 0, -1, 1) if signed else np.ones(level.shape, dtype=np.int64)
     character = np.where(members, sign, 0)
     closed = closed_sets(members, character, group)
-    reasons = [_reason(bool(ok), found, i, min_kept, min_separation) for i, ok in enumerate(closed)]
+    reasons = [_reason(bool(ok), found, i, min_separation) for i, ok in enumerate(closed)]
     out = Stabilisers(
         group, members, character, found.kept, found.separation, found.spread, found.widest_gap, found.widest_spread,
         moving, tuple(reasons),
@@ -162,8 +163,8 @@ def decide(
     return out if signed else _fix_what_hardly_moves(out)
 
 
-def _candidates(level: Float[ndarray, "n order"]) -> _Candidate:
-    """The level set above the widest gap among those that the level set test proves closed."""
+def _candidates(level: Float[ndarray, "n order"], min_kept: float) -> _Candidate:
+    """The level set above the widest gap among those that the test proves closed and that keep enough energy."""
     n, order = level.shape
     at = np.arange(n)
     ranked = -np.sort(-level, axis=1)
@@ -172,13 +173,15 @@ def _candidates(level: Float[ndarray, "n order"]) -> _Candidate:
     # {all of G} is proposed only where everything correlates: it has no outside to be separated from.
     passes = separation > 4 * np.maximum(spread, 0) + LEVEL_ROUNDING
     passes[:, -1] = spread[:, -1] < 0.25
+    kept = np.cumsum(ranked, axis=1) / np.arange(1, order + 1)
+    passes &= kept >= min(min_kept, 1.0) - LEVEL_ROUNDING
     pick = np.where(passes, gap, -1.0).argmax(1)
     inner = gap[:, :-1] if order > 1 else gap
     widest = inner.argmax(1)
-    kept = np.cumsum(ranked, axis=1)[at, pick] / (pick + 1)
     return _Candidate(
-        pick + 1, ranked[at, pick], kept, separation[at, pick], spread[at, pick], inner[at, widest], spread[at, widest]
-    )
+        pick + 1, ranked[at, pick], kept[at, pick], separation[at, pick], spread[at, pick],
+        inner[at, widest], spread[at, widest],
+    )  # fmt: skip
 
 
 def closed_sets(members: ndarray, character: ndarray, group: Group) -> Bool[ndarray, " n"]:
@@ -203,12 +206,10 @@ def closed_sets(members: ndarray, character: ndarray, group: Group) -> Bool[ndar
     return out[back.ravel()]
 
 
-def _reason(closed: bool, found: _Candidate, i: int, min_kept: float, min_separation: float) -> str:
-    kept, separation = float(found.kept[i]), float(found.separation[i])
+def _reason(closed: bool, found: _Candidate, i: int, min_separation: float) -> str:
     if not closed:
         return "the level set is no subgroup"
-    if kept < min_kept:
-        return f"keeps {kept:.3f} of the energy, {min_kept:g} needed"
+    separation = float(found.separation[i])
     if separation < min_separation:
         beside = f"spread {found.spread[i]:.2g}, widest gap {found.widest_gap[i]:.2g}"
         return f"separation {separation:.3g} below {min_separation:g} ({beside})"

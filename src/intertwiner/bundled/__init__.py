@@ -91,7 +91,7 @@ def load(name: str) -> Bundled:
     _check(name)
     entry = CATALOGUE[name]
     module = entry.build()
-    file = resources.files(__package__) / "weights" / f"{name}.safetensors"
+    file = resources.files(__name__) / "weights" / f"{name}.safetensors"
     module.load_state_dict(load_safetensors(file.read_bytes()))
     inputs, labels = entry.data()
     return Bundled(name, module.eval(), entry.symmetry(), inputs, labels, entry.description)

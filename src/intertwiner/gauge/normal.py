@@ -93,6 +93,7 @@ def stable_norm(rows: Float[ndarray, "n r"]) -> Float[ndarray, " n"]:
     Cost:
         One sort per row: ``O(n r log r)``.
     """
-    squares = rows * rows
+    # The order of summation follows the memory layout: it must be the same for every array.
+    squares = np.ascontiguousarray(rows * rows)
     squares.sort(axis=1)
     return np.sqrt(squares.sum(axis=1))

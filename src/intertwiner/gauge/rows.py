@@ -172,7 +172,7 @@ class _Search:
             match = _matching(*self.pairs(lost, free, share), len(lost))
             partner[lost] = np.where(match >= 0, free[match], -1)
             free, lost = np.setdiff1d(free, free[match[match >= 0]]), lost[match < 0]
-        if len(lost):
+        if len(lost) and len(bad) < len(partner):
             self._augment(partner)
         lost = np.flatnonzero(partner < 0)
         if len(lost):

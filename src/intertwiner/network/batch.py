@@ -11,17 +11,32 @@ from intertwiner.network.rule import Unruled, Value
 MIXES = "it mixes the samples of a batch"
 
 
-def batch_axis(op: ir.Op, inputs: Sequence[Value], shape: tuple[int, ...], batch: int) -> int | None:
-    """The batch axis of ``op(*inputs)``, of the given shape.
+Place = tuple[int | None, int]
+"""The batch axis, and how many entries of it come before the batch: T where tokens and batch are one axis (T * B)."""
+
+
+def batch_place(op: ir.Op, inputs: Sequence[Value], shape: tuple[int, ...], batch: int) -> Place:
+    """Where the batch stands in ``op(*inputs)``, of the given shape.
 
     Raises:
         Unruled: The operator mixes samples, so it is no function of one sample.
 
     Example:
-        >>> flat = batch_axis(ir.Reshape((-1, 8)), [Value("x", (3, 2, 4), 0, "float32")], (3, 8), batch=3)
-        >>> flat
-        0
+        >>> tokens = Value("x", (4, 3, 2), 1, "float32")
+        >>> batch_place(ir.Reshape((-1, 2)), [tokens], (12, 2), batch=3)
+        (0, 4)
     """
+    carriers = [v for v in inputs if v.batch_axis is not None]
+    if carriers and isinstance(op, ir.Reshape):
+        first = carriers[0]
+        return through_reshape(first.shape, (first.batch_axis, first.batch_lead), shape, batch)
+    if len({v.batch_lead for v in carriers}) > 1:
+        raise Unruled(f"the batch is folded into other axes in different ways; {MIXES}")
+    axis = _batch_axis(op, inputs, shape, batch)
+    return axis, carriers[0].batch_lead if carriers and axis is not None else 1
+
+
+def _batch_axis(op: ir.Op, inputs: Sequence[Value], shape: tuple[int, ...], batch: int) -> int | None:
     carriers = [v for v in inputs if v.batch_axis is not None]
     if not carriers:
         return None
@@ -35,8 +50,6 @@ def batch_axis(op: ir.Op, inputs: Sequence[Value], shape: tuple[int, ...], batch
         raise Unruled(f"the batch stands on different axes of its inputs; {MIXES}")
     if isinstance(op, ir.Permute):
         return op.dims.index(axis)
-    if isinstance(op, ir.Reshape):
-        return through_reshape(first.shape, axis, shape, batch)
     if isinstance(op, ir.Reduce):
         if axis in op.axes:
             raise Unruled(f"a {op.reduction} over the batch axis; {MIXES}")
@@ -73,27 +86,20 @@ def _touches(op: ir.Op, ndim: int, axis: int) -> bool:
     return False
 
 
-def through_reshape(before: tuple[int, ...], axis: int, after: tuple[int, ...], batch: int) -> int:
+def through_reshape(before: tuple[int, ...], place: Place, after: tuple[int, ...], batch: int) -> Place:
     """The axis of the result that holds the batch: the one whose range of strides contains the old one."""
-    outer, seen = prod(before[:axis]), 1
+    axis, lead = place
+    outer, seen = prod(before[:axis]) * lead, 1
     if batch == 1:  # an axis of size one has no range; take the first one at the same place
         same = [a for a, size in enumerate(after) if size == 1 and prod(after[:a]) == outer]
         if same:
-            return same[0]
+            return same[0], 1
     for a, size in enumerate(after):
-        if seen <= outer < seen * size and size % batch == 0:
-            return a
+        inside = outer // seen
+        if seen <= outer < seen * size and outer % seen == 0 and size % (inside * batch) == 0:
+            return a, inside
         seen *= size
     raise Unruled(f"a reshape to {after} loses the batch axis")
-
-
-def symbolic_axis(size: Sequence[object], symbols: frozenset[str]) -> int | None:
-    """The first axis whose exported size mentions a batch symbol."""
-    for axis, extent in enumerate(size):
-        expression = getattr(getattr(extent, "node", None), "expr", None)
-        if expression is not None and any(str(s) in symbols for s in expression.free_symbols):
-            return axis
-    return None
 
 
 def size_symbols(extent: object) -> frozenset[str]:

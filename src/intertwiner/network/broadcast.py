@@ -15,7 +15,8 @@ def reshape(call: Call, value: Value, shape: tuple[int, ...], *, final: bool = F
         return value
     target = list(shape)
     if value.batch_axis is not None:
-        target[through_reshape(value.shape, value.batch_axis, shape, call.emitter.batch)] = -1
+        place = value.batch_axis, value.batch_lead
+        target[through_reshape(value.shape, place, shape, call.emitter.batch)[0] or 0] = -1
     return call.emit(ir.Reshape(tuple(target)), value, shape=None if final else shape)
 
 

@@ -12,14 +12,52 @@ from torch import Tensor, fx, nn
 
 from intertwiner.errors import ModelInTrainingMode, ModelNotDeterministic
 from intertwiner.network import node as ir
-from intertwiner.network.batch import batch_axis
+from intertwiner.network.batch import batch_place
 from intertwiner.network.prepare import Prepared
 from intertwiner.network.rule import Call, Fixed, Unruled, Value, find_rule
 
 REARRANGING = frozenset(
-    "t numpy_T transpose permute movedim swapaxes moveaxis mT view reshape _unsafe_view flatten unflatten squeeze unsqueeze select "
-    "slice flip expand expand_as narrow roll index_select chunk split split_with_sizes unbind contiguous clone detach alias "
-    "lift_fresh_copy detach_ broadcast_to repeat tile view_as diagonal rot90".split()
+    [
+        "t",
+        "numpy_T",
+        "transpose",
+        "permute",
+        "movedim",
+        "swapaxes",
+        "moveaxis",
+        "mT",
+        "view",
+        "reshape",
+        "_unsafe_view",
+        "flatten",
+        "unflatten",
+        "squeeze",
+        "unsqueeze",
+        "select",
+        "slice",
+        "flip",
+        "expand",
+        "expand_as",
+        "narrow",
+        "roll",
+        "index_select",
+        "chunk",
+        "split",
+        "split_with_sizes",
+        "unbind",
+        "contiguous",
+        "clone",
+        "detach",
+        "alias",
+        "lift_fresh_copy",
+        "detach_",
+        "broadcast_to",
+        "repeat",
+        "tile",
+        "view_as",
+        "diagonal",
+        "rot90",
+    ]
 )
 """Operators that only move, pick or repeat entries: a folded result remembers where each entry came from."""
 
@@ -65,9 +103,7 @@ def varying_nodes(graph: fx.Graph) -> set[fx.Node]:
     """Nodes whose result depends on the entries of an input; the size of an input does not count."""
     varying: set[fx.Node] = set()
     for n in graph.nodes:
-        if n.op == "placeholder":
-            varying.add(n)
-        elif "sym_size" not in str(n.target) and any(a in varying for a in n.all_input_nodes):
+        if n.op == "placeholder" or ("sym_size" not in str(n.target) and any(a in varying for a in n.all_input_nodes)):
             varying.add(n)
     return varying
 
@@ -112,7 +148,7 @@ class Builder:
         name = current.name if final else f"{current.name}.{self.steps}"
         self.steps += not final
         shape = tuple(int(s) for s in shape)
-        axis = batch_axis(op, inputs, shape, self.batch)
+        axis, lead = batch_place(op, inputs, shape, self.batch)
         if isinstance(op, ir.Embedding):
             dtype = "float32"
         else:
@@ -122,8 +158,9 @@ class Builder:
         self.nodes[name] = ir.Node(
             name, op, tuple(v.name for v in inputs), shape, axis, "", module_of(current), dtype,
             shape[axis] // self.batch if axis is not None else 1, current.name if final else "", target_name(current),
+            lead,
         )  # fmt: skip
-        return Value(name, shape, axis, dtype)
+        return Value(name, shape, axis, dtype, lead)
 
     def _input(self, n: fx.Node) -> Value:
         seen = self.seen[n.name]
@@ -131,8 +168,8 @@ class Builder:
         position = placeholders.index(n.name)
         axis = 0 if n.name in self.batched else None
         shape = seen.shape or ()
-        self.nodes[n.name] = ir.Node(n.name, ir.Input(position, self.prepared.inputs[position]), (), shape, axis, "", "", seen.dtype,
-                                     source=n.name)  # fmt: skip
+        op = ir.Input(position, self.prepared.inputs[position])
+        self.nodes[n.name] = ir.Node(n.name, op, (), shape, axis, "", "", seen.dtype, source=n.name)
         return Value(n.name, shape, axis, seen.dtype)
 
     def _output(self, n: fx.Node) -> None:
@@ -250,7 +287,11 @@ class Builder:
 
 def target_name(n: fx.Node) -> str:
     """``aten.linear.default``."""
-    return str(n.target) if getattr(n.target, "_schema", None) is not None else str(getattr(n.target, "__name__", n.target))
+    return (
+        str(n.target)
+        if getattr(n.target, "_schema", None) is not None
+        else str(getattr(n.target, "__name__", n.target))
+    )
 
 
 def module_stack(n: fx.Node) -> list[tuple[str, str]]:

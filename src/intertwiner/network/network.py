@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.export import ExportedProgram
 
 from intertwiner.errors import UnknownTap, WrongUse
 from intertwiner.network import node as ir
-from intertwiner.network.run import InputSpec, TapFunction, check_inputs, compile_taps, run_in_batches
+from intertwiner.network.run import InputSpec, Place, TapFunction, check_inputs, compile_taps, run_in_batches
 from intertwiner.network.spaces import LatentSpace, latent_spaces
 from intertwiner.network.tap import find_tap
 
@@ -33,6 +34,8 @@ class Network:
         further_taps: Names besides those in the nodes: containers and outputs.
         in_spec: How arguments flatten; None when unknown.
         out_spec: How outputs nest; None when some were left out.
+        example: The inputs it was traced on.
+        program: The exported program, to be saved; None for a copy in another type.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Network:
     in_spec: Any = None
     out_spec: Any = None
     example: tuple[Tensor, ...] = ()
+    program: ExportedProgram | None = None
     _compiled: dict[tuple[str, ...], fx.GraphModule] = field(default_factory=dict)
 
     @property
@@ -144,8 +148,9 @@ class Network:
         forward = self._compiled[sources].forward
         place = {source: i for i, source in enumerate(sources)}
         output = self.nodes[-1]
-        axes = [self.graph[name].batch_axis for name in output.inputs]
-        axes += [next(n.batch_axis for n in wanted.values() if n.source == s) for s in sources]
+        results = [self.graph[name] for name in output.inputs]
+        results += [next(n for n in wanted.values() if n.source == s) for s in sources]
+        places = [Place(n.batch_axis, n.batch_lead) for n in results]
         specs, size, count = self.inputs, self.batch_size, len(output.inputs)
 
         @torch.no_grad()
@@ -155,7 +160,7 @@ class Network:
             if size is None or batch == size or not any(s.batched for s in specs):
                 outputs, tapped = forward(*inputs)
             else:
-                flat = run_in_batches(forward, inputs, specs, size, axes)
+                flat = run_in_batches(forward, inputs, specs, size, places)
                 outputs, tapped = flat[:count], flat[count:]
             return tuple(outputs), {name: tapped[place[n.source]] for name, n in wanted.items()}
 
@@ -185,7 +190,8 @@ class Network:
             root.register_buffer(held, tensor.to(dtype) if tensor.is_floating_point() else tensor)
         specs = tuple(replace(s, dtype=dtype) if s.dtype.is_floating_point else s for s in self.inputs)
         example = tuple(x.to(dtype) if x.is_floating_point() else x for x in self.example)
-        return replace(self, module=fx.GraphModule(root, graph), inputs=specs, example=example, _compiled={})
+        return replace(self, module=fx.GraphModule(root, graph), inputs=specs, example=example, program=None,
+                       _compiled={})  # fmt: skip
 
     def __repr__(self) -> str:
         taps, spaces = len(self.taps), len(self.latent_spaces)

@@ -325,6 +325,8 @@ class Node:
         batch_multiple: Entries of the batch axis per sample (heads folded into the batch make it larger than 1).
         source: Name of the traced graph node that holds this value; empty for an intermediate of a rule.
         operator: The torch operator, ``aten.linear.default``.
+        batch_lead: Entries of the batch axis before the batch: T where the axis is (T, batch) flattened.
+        users: Names of the nodes that read it.
     """
 
     name: str
@@ -338,6 +340,7 @@ class Node:
     batch_multiple: int = 1
     source: str = ""
     operator: str = ""
+    batch_lead: int = 1
     users: tuple[str, ...] = field(default=(), compare=False)
 
     @property

@@ -92,7 +92,9 @@ def prepare(program: ExportedProgram, arguments: tuple[Any, ...], outputs: tuple
     )  # fmt: skip
 
 
-def _unlift(program: ExportedProgram, root: nn.Module, graph: fx.Graph, copies: dict[fx.Node, fx.Node]) -> dict[str, str]:
+def _unlift(
+    program: ExportedProgram, root: nn.Module, graph: fx.Graph, copies: dict[fx.Node, fx.Node]
+) -> dict[str, str]:
     """Replace placeholders of parameters, buffers and constants by attributes; returns their names."""
     specs = {getattr(s.arg, "name", None): s for s in program.graph_signature.input_specs}
     tensors: dict[str, str] = {}
@@ -105,7 +107,9 @@ def _unlift(program: ExportedProgram, root: nn.Module, graph: fx.Graph, copies: 
         if source not in held:
             tensor = program.state_dict.get(source, program.constants.get(source))
             if not isinstance(tensor, torch.Tensor):
-                raise CannotTrace(f"the exported program holds {source!r}, which is no tensor but {type(tensor).__name__}")
+                raise CannotTrace(
+                    f"the exported program holds {source!r}, which is no tensor but {type(tensor).__name__}"
+                )
             held[source] = HOLDER.format(len(held))
             tensors[held[source]] = source
             # Tensors of the user's module itself: no copy, and never a gradient.
@@ -200,7 +204,12 @@ def _aliases(node: fx.Node, writer: fx.Node) -> set[fx.Node]:
     while todo:
         current = todo.pop()
         for user in current.users:
-            if user is not writer and user not in family and (is_view(user) or is_inplace(user)) and user.args[0] is current:
+            if (
+                user is not writer
+                and user not in family
+                and (is_view(user) or is_inplace(user))
+                and user.args[0] is current
+            ):
                 family.add(user)
                 todo.append(user)
     return family

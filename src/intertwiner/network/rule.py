@@ -18,7 +18,7 @@ from torch import Tensor
 from intertwiner.network.node import Constant, Node, Op, Param
 
 
-class Unruled(Exception):  # noqa: N818  (a signal inside the room, never seen by users)
+class Unruled(Exception):
     """A rule cannot express this call; the message is the reason that users read."""
 
 
@@ -30,6 +30,7 @@ class Value:
     shape: tuple[int, ...]
     batch_axis: int | None
     dtype: str
+    batch_lead: int = 1
 
     @property
     def ndim(self) -> int:
@@ -136,7 +137,7 @@ class Call:
     def producer_input(self, value: Value) -> Value:
         """What the producer of a value reads first: for rules that fold their predecessor in."""
         before = self.emitter.nodes[self.producer(value).inputs[0]]
-        return Value(before.name, before.shape, before.batch_axis, before.dtype)
+        return Value(before.name, before.shape, before.batch_axis, before.dtype, before.batch_lead)
 
     def axis(self, name: str, ndim: int) -> int:
         return int(self.arguments[name]) % ndim

@@ -182,8 +182,8 @@ def einsum(call: Call) -> Value:
     if isinstance(operands[1], Fixed) and not shared:
         return _einsum_linear(call, operands, (a, b, out), (summed, rest_a, rest_b))
     sizes = dict(zip(a, operands[0].shape, strict=True)) | dict(zip(b, operands[1].shape, strict=True))
-    x = _ordered(call, call.as_value(operands[0]), a, shared, rest_a, summed, sizes)
-    y = _ordered(call, call.as_value(operands[1]), b, shared, summed, rest_b, sizes)
+    x = _ordered(call, call.as_value(operands[0]), a, (shared, rest_a, summed))
+    y = _ordered(call, call.as_value(operands[1]), b, (shared, summed, rest_b))
     flat = (*(sizes[c] for c in shared), x.shape[-2], y.shape[-1])
     z = call.emit(ir.MatMul(), x, y, shape=flat)
     letters = shared + rest_a + rest_b
@@ -191,17 +191,19 @@ def einsum(call: Call) -> Value:
     return call.emit(ir.Permute(tuple(letters.index(c) for c in out)), z)
 
 
-def _ordered(
-    call: Call, x: Value, term: str, shared: list[str], rows: list[str], columns: list[str], sizes: dict[str, int]
-) -> Value:
+def _ordered(call: Call, x: Value, term: str, groups: tuple[list[str], list[str], list[str]]) -> Value:
     """Axes in the order shared, rows, columns; rows and columns merged to one axis each."""
+    shared, rows, columns = groups
+    sizes = dict(zip(term, x.shape, strict=True))
     order = [term.index(c) for c in shared + rows + columns]
     x = call.emit(ir.Permute(tuple(order)), x, shape=tuple(x.shape[i] for i in order))
     merged = [int(np.prod([sizes[c] for c in group])) for group in (rows, columns)]
     return reshape(call, x, (*(sizes[c] for c in shared), *merged))
 
 
-def _einsum_linear(call: Call, operands: list[Any], terms: tuple[str, str, str], groups: tuple[list[str], ...]) -> Value:
+def _einsum_linear(
+    call: Call, operands: list[Any], terms: tuple[str, str, str], groups: tuple[list[str], ...]
+) -> Value:
     (a, b, out), (summed, rest_a, rest_b) = terms, groups
     x, weight = operands
     order = [a.index(c) for c in rest_a + summed]
@@ -222,5 +224,3 @@ def _need(call: Call, name: str) -> Fixed:
     if fixed is None:
         raise Unruled(f"it has no {name}")
     return fixed
-
-

@@ -13,10 +13,32 @@ from intertwiner.network import node as ir
 from intertwiner.network.broadcast import aligned, expand, level, meet, reshape
 from intertwiner.network.rule import Call, Fixed, Unruled, Value, literal, register_rule, scalar
 
-PLAIN = (
-    "relu tanh erf atan asinh sinh cosh sigmoid silu hardswish hardsigmoid mish exp log sin cos abs square sqrt rsqrt "
-    "reciprocal sign selu relu6"
-).split()
+PLAIN = [
+    "relu",
+    "tanh",
+    "erf",
+    "atan",
+    "asinh",
+    "sinh",
+    "cosh",
+    "sigmoid",
+    "silu",
+    "hardswish",
+    "hardsigmoid",
+    "mish",
+    "exp",
+    "log",
+    "sin",
+    "cos",
+    "abs",
+    "square",
+    "sqrt",
+    "rsqrt",
+    "reciprocal",
+    "sign",
+    "selu",
+    "relu6",
+]
 """Operators of one tensor, spelt alike here and in the activation table."""
 
 SPELT = {"log_sigmoid": "logsigmoid", "arctan": "atan", "absolute": "abs", "arcsinh": "asinh", "special_erf": "erf",
@@ -185,6 +207,17 @@ def _scaled(call: Call, value: Value, constant: Any) -> Value:
         return call.emit(ir.ChannelAffine(literal(number, x.ndim)), x)
     x, fixed = meet(call, value, constant)
     return call.emit(ir.ChannelAffine(fixed.param()), x)
+
+
+@register_rule("aten.glu")
+def glu(call: Call) -> Value:
+    """``a * sigmoid(b)`` for the two halves of an axis."""
+    x = call.value("self")
+    axis = call.axis("dim", x.ndim)
+    half = x.shape[axis] // 2
+    a, b = (call.emit(ir.Index(axis, tuple(range(start, start + half))), x, shape=call.shape) for start in (0, half))
+    gate = call.emit(ir.PointwiseOp(pointwise("sigmoid")), b, shape=call.shape)
+    return call.emit(ir.Multiply(), a, gate)
 
 
 @register_rule("aten.div", "aten.divide", "aten.true_divide", "truediv")

@@ -12,8 +12,8 @@ from intertwiner.network.rule import Call, Fixed, Unruled, Value, register_rule
 
 
 @register_rule(
-    "aten.view", "aten.reshape", "aten._unsafe_view", "aten.flatten", "aten.unflatten", "aten.squeeze", "aten.unsqueeze",
-    "aten.view_as", "aten.reshape_as",
+    "aten.view", "aten.reshape", "aten._unsafe_view", "aten.flatten", "aten.unflatten", "aten.squeeze",
+    "aten.unsqueeze", "aten.view_as", "aten.reshape_as",
 )  # fmt: skip
 def reshaped(call: Call) -> Value:
     if call.target == "aten.view.dtype":
@@ -164,9 +164,7 @@ def split(call: Call) -> tuple[Value, ...]:
 def unbind(call: Call) -> tuple[Value, ...]:
     x = call.value("self")
     axis = call.axis("dim", x.ndim)
-    return tuple(
-        call.emit(ir.Index(axis, (i,), True, "select"), x, shape=shape) for i, shape in enumerate(call.shapes)
-    )
+    return tuple(call.emit(ir.Index(axis, (i,), True, "select"), x, shape=shape) for i, shape in enumerate(call.shapes))
 
 
 @register_rule("aten.cat", "aten.concat", "aten.concatenate")
@@ -220,7 +218,9 @@ def pixel_shuffle(call: Call) -> Value:
     "aten.alias", "aten.lift_fresh_copy", "aten.detach_", "aten.feature_alpha_dropout",
 )  # fmt: skip
 def identity(call: Call) -> Value:
-    return call.emit(ir.Identity(call.target.split(".")[1]), call.value("input" if "input" in call.arguments else "self"))
+    return call.emit(
+        ir.Identity(call.target.split(".")[1]), call.value("input" if "input" in call.arguments else "self")
+    )
 
 
 @register_rule("aten.to", "aten._to_copy", "aten.type_as", "aten.float", "aten.double")

@@ -98,23 +98,26 @@ def check_inputs(inputs: Sequence[Any], specs: Sequence[InputSpec], device: torc
     return 1 if batch is None else batch
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a result has the batch: on `axis`, after `lead` entries of it."""
+
+    axis: int | None
+    lead: int = 1
+
+
 def run_in_batches(
-    call: Callable[..., Any], inputs: Sequence[Tensor], specs: Sequence[InputSpec], size: int, axes: Sequence[int | None]
+    call: Callable[..., Any], inputs: Sequence[Tensor], specs: Sequence[InputSpec], size: int, places: Sequence[Place]
 ) -> tuple[Tensor, ...]:
-    """Flat results of `call`, run on pieces of exactly `size` samples; `axes` says where results have the batch."""
+    """Flat results of `call`, run on pieces of exactly `size` samples; `places` says where results have the batch."""
     total = next((len(x) for x, s in zip(inputs, specs, strict=True) if s.batched), size)
     pieces: list[list[Tensor]] = []
     for start in range(0, total, size):
         real = min(size, total - start)
         given = [_piece(x, start, real, size) if s.batched else x for x, s in zip(inputs, specs, strict=True)]
-        results = call(*given)
-        flat = [*results[0], *results[1]]
-        pieces.append([_cut(r, axis, real, size) for r, axis in zip(flat, axes, strict=True)])
-    if len(pieces) == 1:
-        return tuple(pieces[0])
-    return tuple(
-        torch.cat([p[i] for p in pieces], axis) if axis is not None else pieces[0][i] for i, axis in enumerate(axes)
-    )
+        outputs, tapped = call(*given)
+        pieces.append([_cut(r, p, real, size) for r, p in zip((*outputs, *tapped), places, strict=True)])
+    return tuple(_join([piece[i] for piece in pieces], p) for i, p in enumerate(places))
 
 
 def _piece(x: Tensor, start: int, real: int, size: int) -> Tensor:
@@ -122,7 +125,15 @@ def _piece(x: Tensor, start: int, real: int, size: int) -> Tensor:
     return piece if real == size else torch.cat([piece, piece[-1:].expand(size - real, *piece.shape[1:])])
 
 
-def _cut(result: Tensor, axis: int | None, real: int, size: int) -> Tensor:
-    if axis is None or real == size:
+def _cut(result: Tensor, place: Place, real: int, size: int) -> Tensor:
+    """The real samples, with the batch axis split into (lead, samples, rest)."""
+    if place.axis is None:
         return result
-    return result.narrow(axis, 0, result.shape[axis] // size * real)
+    rest = result.shape[place.axis] // (size * place.lead)
+    return result.unflatten(place.axis, (place.lead, size, rest)).narrow(place.axis + 1, 0, real)
+
+
+def _join(pieces: list[Tensor], place: Place) -> Tensor:
+    if place.axis is None:
+        return pieces[0]
+    return torch.cat(pieces, place.axis + 1).flatten(place.axis, place.axis + 2)

@@ -1,7 +1,8 @@
 """Latent spaces: classes of tied axes that carry features, with the gauge group that the architecture cannot see.
 
-A class counts as a latent space when a parameter writes or reads it, or when it is the space of an input. A space that is
-flattened with its grid is reported once, by its channels; the reader then sees blocks of its weight (`ParameterAxis.view`).
+A class counts as a latent space when a parameter writes or reads it, or when it is the space of an input. A space
+that is flattened with its grid is reported once, by its channels; the reader then sees blocks of its weight
+(`ParameterAxis.view`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from dataclasses import dataclass
 
 from intertwiner.gauge import GaugeGroup
 from intertwiner.network import node as ir
-from intertwiner.network.relate import Relations, Slot, axes_of, relate
+from intertwiner.network.relate import axes_of, relate
+from intertwiner.network.slots import Relations, Slot
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class LatentSpace:
     opaque: str = ""
 
     def __repr__(self) -> str:
-        what = self.given or self.opaque and "opaque" or str(self.gauge)
+        what = self.given or (self.opaque and "opaque") or str(self.gauge)
         return f"LatentSpace({self.name}: {self.dimension}, {what})"
 
 
@@ -92,9 +94,7 @@ def latent_spaces(graph: Mapping[str, ir.Node]) -> tuple[LatentSpace, ...]:
     whole = {relations.root(w) for w, _, _ in relations.links}
     part = {relations.root(p) for _, _, p in relations.links}
     chosen = [
-        root
-        for root in members
-        if root in axes or (root in (whole | part) and _reaches(relations, root, set(axes)))
+        root for root in members if root in axes or (root in (whole | part) and _reaches(relations, root, set(axes)))
     ]
     chosen += _unread_inputs(relations, graph, set(chosen))
     chosen.sort(key=list(members).index)
@@ -114,7 +114,8 @@ def _unread_inputs(r: Relations, graph: Mapping[str, ir.Node], chosen: set[Slot]
 
 def _reaches(relations: Relations, root: Slot, wanted: set[Slot]) -> bool:
     return any(
-        (relations.root(w) == root and relations.root(p) in wanted) or (relations.root(p) == root and relations.root(w) in wanted)
+        (relations.root(w) == root and relations.root(p) in wanted)
+        or (relations.root(p) == root and relations.root(w) in wanted)
         for w, _, p in relations.links
     )
 
@@ -151,7 +152,10 @@ def _put(out: dict[Slot, list[ParameterAxis]], root: Slot, axis: ParameterAxis) 
 
 
 def _names(
-    graph: Mapping[str, ir.Node], chosen: list[Slot], members: dict[Slot, list[Slot]], axes: dict[Slot, list[ParameterAxis]]
+    graph: Mapping[str, ir.Node],
+    chosen: list[Slot],
+    members: dict[Slot, list[Slot]],
+    axes: dict[Slot, list[ParameterAxis]],
 ) -> dict[Slot, str]:
     names: dict[Slot, str] = {}
     for root in chosen:

@@ -1,8 +1,9 @@
 """Names of places: spelt like the module path, one per call site.
 
 ``layer2.conv1:out`` is what the module ``layer2.conv1`` returns, ``...:out#2`` what it returns the second time it is
-called. A function inside a module is ``<producer>:act`` where it is an activation, named by its parameter where it holds
-one (``block.W:out``), and by operator otherwise (``block:add``). A unique prefix is accepted, ``:out`` is the default.
+called. A function inside a module is ``<producer>:act`` where it is an activation, named by its parameter where it
+holds one (``block.W:out``), and by operator otherwise (``block:add``). A unique prefix is accepted, ``:out`` is the
+default.
 """
 
 from __future__ import annotations

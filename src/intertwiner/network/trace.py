@@ -7,6 +7,7 @@ dynamic where the module allows it, and with the size of the example where it do
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
 import warnings
@@ -91,6 +92,13 @@ def trace(
         return _build(program, tuple(arguments), tuple(outputs) if outputs is not None else None, label)
 
 
+def export_module(module: nn.Module, example: Any, kwargs: Mapping[str, Any] | None = None) -> ExportedProgram:
+    """The exported program of a module, after the same checks as `trace`."""
+    args, keywords = _arguments(example, kwargs)
+    _check_module(module, args, keywords)
+    return _export(module, args, keywords)
+
+
 def _build(program: ExportedProgram, arguments: tuple[Any, ...], outputs: tuple[str, ...] | None, name: str) -> Network:
     _drop_checks(program)
     prepared = prepare(program, arguments, outputs)
@@ -115,7 +123,7 @@ def _build(program: ExportedProgram, arguments: tuple[Any, ...], outputs: tuple[
     )
     return Network(
         name, nodes, specs, prepared.outputs, batch if fixed else None, module, prepared.tensors, further,
-        prepared.in_spec, prepared.out_spec, tuple(tensors),
+        prepared.in_spec, prepared.out_spec, tuple(tensors), program,
     )  # fmt: skip
 
 
@@ -187,8 +195,8 @@ def _check_module(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, An
     if training:
         listed = ", ".join(training[:6]) + (f" and {len(training) - 6} more" if len(training) > 6 else "")
         raise ModelInTrainingMode(
-            f"these modules are in training mode: {listed}.\n  With dropout or batch norm active the network is not one "
-            "function. Call model.eval() first. Nothing was traced."
+            f"these modules are in training mode: {listed}.\n  With dropout or batch norm active the network is not "
+            "one function. Call model.eval() first. Nothing was traced."
         )
     _refuse_nonfinite(dict([*module.named_parameters(), *module.named_buffers()]))
     _check_placement(module, args, kwargs)
@@ -197,7 +205,7 @@ def _check_module(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, An
             answers = [module(*args, **kwargs) for _ in range(2)]
     except IntertwinerError:
         raise
-    except Exception as error:  # noqa: BLE001  (whatever the user's forward raises)
+    except Exception as error:
         raise DataMismatch(
             f"the network cannot run on the example: {type(error).__name__}: {_first_line(error)}\n"
             f"  example: {_describe((args, kwargs))}. Give one batch of the data that the network takes."
@@ -254,13 +262,14 @@ def _export(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     def dynamic(x: Any) -> Any:
         return {0: Dim.AUTO} if isinstance(x, Tensor) and x.ndim and x.shape[0] == batch else None
 
-    shapes = pytree.tree_map(dynamic, (args, kwargs))
+    bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+    shapes = {name: pytree.tree_map(dynamic, value) for name, value in bound.items()}
     causes: list[Exception] = []
-    for shape in ((*shapes[0], *shapes[1].values()), None):
+    for shape in (shapes, None):
         try:
             with _quiet():
                 return export(module, args, kwargs, dynamic_shapes=shape, strict=False)
-        except Exception as error:  # noqa: BLE001, PERF203  (torch.export raises whatever it likes)
+        except Exception as error:  # noqa: BLE001  (torch.export raises whatever it likes)
             causes.append(error)
     raise CannotTrace(
         f"torch.export cannot trace {type(module).__name__}: {type(causes[-1]).__name__}: {_first_line(causes[-1])}\n"

@@ -41,7 +41,7 @@ ROUNDED_MULTIPLICITY = 1e-4
 """Largest distance from an integer at which a multiplicity computed from characters is rounded to it."""
 
 MOMENT_RANK = 1e-8
-"""Eigenvalues of a correlation matrix below this share of the largest are noise of float32 products: left out of fits."""
+"""Eigenvalues of a correlation matrix below this share of the largest are noise of float32 products."""
 
 
 def tolerance(dtype: object) -> float:
@@ -52,3 +52,7 @@ def tolerance(dtype: object) -> float:
     """
     name = str(dtype).removeprefix("torch.")
     return TOLERANCE[name]
+
+
+ABOVE_NOISE = 10.0
+"""How many times the noise floor a defect must reach before it counts as a witness."""

@@ -189,6 +189,7 @@ TAP = _record(
     "",
     required=True,
     name=_text("The tap, spelt like the module path.", required=True),
+    aliases=_list("Other tap names that lead to the same place.", _NAMES),
     operator=_text("What computes it."),
     space=_text("The latent space; taps joined by an addition share one."),
     dimension=_integer("Number of features."),
@@ -227,6 +228,7 @@ AUDIT = _record(
         name=_text("Its name.", required=True),
         order=_integer("Number of elements."),
         generators=_list("Names of the generators.", _NAMES),
+        table=_record("The whole group as `Group.to_json` writes it: its table, or its factors."),
     ),
     symmetry=_record(
         "How the group acts.", input=_text("On the inputs, in words."), output=_text("On the outputs, in words.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,9 @@ def to_html(record: Mapping[str, Any]) -> str:
     )
 
 
+@cache
 def _environment() -> Any:
+    """Compiled once; jinja2 is imported here, so that importing the package does not pay for it."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

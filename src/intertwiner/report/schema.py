@@ -7,7 +7,6 @@ that is not required may be absent or null, which means "not measured".
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +27,8 @@ _PYTHON: dict[str, tuple[type, ...]] = {
     "list": (list, tuple),
     "array": (list, tuple),
 }
+
+_AS_THEY_ARE = {int, str, bool, type(None)}
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def validate(record: Mapping[str, Any], *, limit: int = 10) -> None:
 
 def _mistakes(spec: Spec, value: Any, where: str) -> Iterator[Mistake]:
     place = where or "record"
-    if not isinstance(value, _PYTHON[spec.kind]) or (isinstance(value, bool) and spec.kind != "flag"):
+    if not _has_kind(value, spec.kind):
         yield Mistake(place, spec.kind, _describe(value))
     elif spec.choices and value not in spec.choices:
         yield Mistake(place, " or ".join(map(repr, spec.choices)), _describe(value))
@@ -102,6 +103,11 @@ def _mistakes(spec: Spec, value: Any, where: str) -> Iterator[Mistake]:
                 yield Mistake(path, "a text as key", _describe(key))
             if child is not None or item.required:
                 yield from _mistakes(item, child, path)
+
+
+def _has_kind(value: Any, kind: str) -> bool:
+    # A bool is an int to Python and none to JSON.
+    return isinstance(value, _PYTHON[kind]) and (kind == "flag" or not isinstance(value, bool))
 
 
 def _array_mistakes(value: Any, where: str) -> Iterator[Mistake]:
@@ -155,6 +161,8 @@ def _plain(value: Any, where: str, lost: list[str]) -> Any:
     if isinstance(value, np.ndarray):
         return _plain(value.tolist(), where, lost)
     if isinstance(value, list | tuple):
+        if set(map(type, value)) <= _AS_THEY_ARE:  # long rows of a Cayley table
+            return list(value)
         return [_plain(v, f"{where}[{i}]", lost) for i, v in enumerate(value)]
     if isinstance(value, np.generic):
         value = value.item()
@@ -174,7 +182,7 @@ def checked(record: Mapping[str, Any]) -> dict[str, Any]:
     """
     out = plain(record)
     validate(out)
-    return _complete(AUDIT, copy.deepcopy(out))
+    return _complete(AUDIT, out)
 
 
 def _complete(spec: Spec, value: Any) -> Any:

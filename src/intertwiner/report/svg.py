@@ -65,15 +65,26 @@ def _clip(value: float) -> float:
     return min(1.0, max(0.0, value))
 
 
-def bar(value: float | None, *, null: float | None = None, floor: float | None = None, full: float = 1.0) -> Picture:
-    """One horizontal bar from 0 to ``full``, with the null as a tick and the noise floor as a hatched foot."""
+def bar(
+    value: float | None,
+    *,
+    behind: float | None = None,
+    null: float | None = None,
+    floor: float | None = None,
+    full: float = 1.0,
+) -> Picture:
+    """One bar from 0 to ``full``, a pale one behind it, the null as a tick and the noise floor as a dotted tick."""
     width, height = 140.0, 14.0
     said = f"{words.number(value)}; null {words.number(null)}; noise floor {words.number(floor)}"
     root = _root(width, height, said, "bar")
     _put(root, "rect", "track", x=0, y=3, width=width, height=8, rx=2)
     full = full or 1.0
+    if behind is not None:
+        _put(root, "rect", "pale", x=0, y=3, width=width * _clip(behind / full), height=8, rx=2)
     if value is not None:
-        _put(root, "rect", "fill", x=0, y=3, width=width * _clip(value / full), height=8, rx=2)
+        inset = 0 if behind is None else 2
+        length = width * _clip(value / full)
+        _put(root, "rect", "fill", x=0, y=3 + inset, width=length, height=8 - 2 * inset, rx=2)
     for mark, css in ((floor, "floor"), (null, "null")):
         if mark is not None:
             at = min(width - 1, max(1, width * _clip(mark / full)))

@@ -5,13 +5,14 @@ from intertwiner.symmetry.grid import InducedGrid, induced_adaptive, induced_gri
 from intertwiner.symmetry.images import image, shift
 from intertwiner.symmetry.onehot import identity_first, onehot
 from intertwiner.symmetry.opaque import Action, OpaqueAction
-from intertwiner.symmetry.parse import parse_action
+from intertwiner.symmetry.parse import SPELLINGS, parse_action
 from intertwiner.symmetry.spec import ActionSpec
 from intertwiner.symmetry.specs import invariant, rows, same, several, tokens, vector
 from intertwiner.symmetry.symmetry import BoundSymmetry, ElementActions, Symmetry
 from intertwiner.symmetry.tensor_action import AxisFactor, TensorAction
 
 __all__ = [
+    "SPELLINGS",
     "Action",
     "ActionSpec",
     "AxisFactor",

@@ -19,7 +19,9 @@ def reason(geometry: GridMap | None, shape: Windows, *, pool: bool = False) -> s
         )
     lines = _exchanged(geometry, shape)
     for axis, step in enumerate(geometry.rolls(shape.in_size)):
-        if step:
+        if geometry.sign[axis] < 0 and shape.mode == "circular":
+            lines += _flipped_circle(shape, axis, geometry.offset[axis])
+        elif step:
             lines += _rolled(shape, axis, step)
         elif geometry.sign[axis] < 0:
             lines += _flipped(shape, axis)
@@ -70,6 +72,22 @@ def _flipped(shape: Windows, axis: int) -> list[str]:
             + ", or stride 1"
         )
     return [f"{text}. Cure: {cure}"]
+
+
+def _flipped_circle(shape: Windows, axis: int, offset: int) -> list[str]:
+    """A reversal of a circle, x to offset - x, must send the centres of windows to centres."""
+    n, s, (before, _) = shape.in_size[axis], shape.stride[axis], shape.padding[axis]
+    reach = shape.dilation[axis] * (shape.kernel[axis] - 1)
+    if shape.out_size[axis] * s != n:
+        return _rolled(shape, axis, 0)
+    if (offset + 2 * before - reach) % s == 0:
+        return []
+    centres = [o * s - before + reach / 2 for o in range(shape.out_size[axis])]
+    moved = [(offset - c) % n for c in centres]
+    return [
+        f"stride {s} on the circular axis {axis} of length {n}: the flip moves the sampled points "
+        f"{_points([c % n for c in centres])} to {_points(moved)}, which are not sampled. Cure: stride 1"
+    ]
 
 
 def _rolled(shape: Windows, axis: int, step: int) -> list[str]:

@@ -1,25 +1,4 @@
-"""Actions as the command line spells them.
-
-==================================== ==========================================================================
-spelling                             action
-==================================== ==========================================================================
-``image``                            turns and flips of the last two axes
-``image:flip=up-down``               another mirror or turn; one per generator between ``;``
-``image:size=28x28``                 images stored flat, row by row
-``image:axes=0 1``                   which sample axes are the grid
-``image:perm=1 0 2``                 and the channels permuted; also ``:sign=`` and ``:matrix=``
-``image:shift``                      cyclic shifts: C_n the width, C_n x C_m height and width
-``vector:perm=1 0 3 2``              permutations of the last axis, j to p[j]
-``vector:sign=-1 -1 1 1``            signs
-``vector:perm=1 0:sign=-1 1``        both: the sign stands at the place moved to
-``vector:matrix=file.npy``           matrices, (generators, n, n): .npy, .npz, .csv (stacked); or ``[0 -1/1 0]``
-``tokens``, ``tokens:perm=..``       permutations of the first sample axis; ``rows`` likewise
-``onehot:x,y``                       one-hot group elements; words x y z gx yh gzh xg gxg 1y
-``invariant``                        no action
-``same``, ``same:name``              like the input
-``module:callable``                  function(g, tensor)
-``policy=same|value=invariant``      several tensors, by name; ``image|invariant`` by position
-==================================== ==========================================================================
+"""Actions as the command line spells them: ``SPELLINGS`` is the table that ``--help`` prints.
 
 ``;`` separates generators, blanks or commas numbers, ``:`` options, ``/`` rows of a matrix in brackets.
 """
@@ -40,6 +19,26 @@ from intertwiner.symmetry.images import image, shift
 from intertwiner.symmetry.onehot import onehot
 from intertwiner.symmetry.spec import ActionSpec
 from intertwiner.symmetry.specs import Several, invariant, rows, same, tokens, vector
+
+SPELLINGS: tuple[tuple[str, str], ...] = (
+    ("image", "turns and flips of the last two axes"),
+    ("image:flip=up-down", "another mirror or turn; one per generator between ;"),
+    ("image:size=28x28", "images stored flat, row by row"),
+    ("image:axes=0 1", "which sample axes are the grid"),
+    ("image:perm=1 0 2", "and the channels permuted; also :sign= and :matrix="),
+    ("image:shift", "cyclic shifts: C_n the width, C_n x C_m height and width"),
+    ("vector:perm=1 0 3 2", "permutations of the last axis, j to p[j]"),
+    ("vector:sign=-1 -1 1 1", "signs"),
+    ("vector:perm=1 0:sign=-1 1", "both: the sign stands at the place moved to"),
+    ("vector:matrix=file.npy", "matrices, (generators, n, n): .npy, .npz, .csv (stacked); or [0 -1/1 0]"),
+    ("tokens, tokens:perm=..", "permutations of the first sample axis; rows likewise"),
+    ("onehot:x,y", "one-hot group elements; words x y z gx yh gzh xg gxg 1y"),
+    ("invariant", "no action"),
+    ("same, same:name", "like the input"),
+    ("module:callable", "function(g, tensor)"),
+    ("policy=same|value=invariant", "several tensors, by name; image|invariant by position"),
+)
+"""What can be written for ``--input`` and ``--output``, and what it means."""
 
 KEYS = ("perm", "sign", "matrix", "flip", "size", "axes", "elements")
 OPTION = re.compile(rf"(?:^|:)({'|'.join(KEYS)})=")

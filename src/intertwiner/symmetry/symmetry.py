@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from intertwiner.algebra import Group
+from intertwiner.algebra import Group, group_from_json
 from intertwiner.errors import ShapeMismatch, WrongUse
 from intertwiner.symmetry.custom import MAX_CHECKED, Custom
 from intertwiner.symmetry.law import check_elements, check_group_law
@@ -124,7 +124,12 @@ class Symmetry:
         return act("input"), act("output")
 
     def to_json(self) -> dict[str, Any]:
-        return {"group": self.group.name, "input": str(self.on_input), "output": str(self.on_output)}
+        """Group and spellings; custom actions read back only if they are importable as ``module:callable``."""
+        return {"group": self.group.to_json(), "input": str(self.on_input), "output": str(self.on_output)}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Symmetry:
+        return cls(group_from_json(record["group"]), record["input"], record["output"])
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -264,17 +269,23 @@ def _actions(
 def _act(actions: Sequence[Action], tensors: Any, names: tuple[str, ...] | None, side: str) -> Any:
     if isinstance(tensors, torch.Tensor):
         _same_count(actions, 1, side)
-        return actions[0].apply(tensors)
+        return _compact(actions[0], tensors)
     if isinstance(tensors, Mapping):
         keys = list(tensors) if names is None else list(names)
         if set(keys) != set(tensors):
             raise ShapeMismatch(f"expected the {side}s {', '.join(keys)}, got {', '.join(map(str, tensors))}")
         _same_count(actions, len(keys), side)
-        moved = {k: a.apply(tensors[k]) for k, a in zip(keys, actions, strict=True)}
+        moved = {k: _compact(a, tensors[k]) for k, a in zip(keys, actions, strict=True)}
         return {k: moved[k] for k in tensors}
     _same_count(actions, len(tensors), side)
-    moved = [a.apply(t) for a, t in zip(actions, tensors, strict=True)]
+    moved = [_compact(a, t) for a, t in zip(actions, tensors, strict=True)]
     return moved if isinstance(tensors, list) else tuple(moved)
+
+
+def _compact(action: Action, x: torch.Tensor) -> torch.Tensor:
+    """The moved tensor, contiguous if x is: a turned view would break a network that calls ``view`` on its input."""
+    moved = action.apply(x)
+    return moved.contiguous() if x.is_contiguous() else moved
 
 
 def _same_count(actions: Sequence[Action], count: int, side: str) -> None:

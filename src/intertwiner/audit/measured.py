@@ -1,0 +1,178 @@
+"""The data path of an audit: every figure that is measured, with its null and its noise floor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy import ndarray
+
+from intertwiner.algebra import Group
+from intertwiner.audit.contribution import contributions
+from intertwiner.audit.defect import ElementDefect, equivariance_defect
+from intertwiner.audit.fits import TapFit, fit_tap, rounding_shares, shuffled
+from intertwiner.audit.measure import measure
+from intertwiner.audit.moments import SplitMoments
+from intertwiner.audit.neuron_orbits import ALL_ELEMENTS, images_from_moments, images_from_weights
+from intertwiner.audit.orbits import Orbits, find_orbits
+from intertwiner.audit.places import Place
+from intertwiner.audit.subject import Subject
+from intertwiner.audit.symmetrised import Symmetrised
+from intertwiner.audit.weights import WeightAction
+from intertwiner.transport import Carried
+
+if TYPE_CHECKING:
+    from intertwiner.audit.run import Effort
+
+MOMENTS_HELD = 2**25
+"""Numbers (elements times pairs of neurons) of the moments held for one place."""
+
+Split = Mapping[str, Mapping[int, SplitMoments]]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Everything the data path found.
+
+    Args:
+        samples: Samples in one pass.
+        batches: Batches in one pass.
+        defects: End-to-end, by group element.
+        null_defects: The same for the network with shuffled weights, generators only.
+        fits: By tap, then by generator.
+        covariances: Of h(x), by tap.
+        orbits: By tap, where they were looked for.
+        notes: What the reader should know.
+    """
+
+    samples: int = 0
+    batches: int = 0
+    defects: Mapping[int, ElementDefect] = field(default_factory=dict)
+    null_defects: Mapping[int, ElementDefect] = field(default_factory=dict)
+    fits: Mapping[str, Mapping[int, TapFit]] = field(default_factory=dict)
+    covariances: Mapping[str, ndarray] = field(default_factory=dict)
+    orbits: Mapping[str, Orbits] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def nothing(cls) -> Measured:
+        return cls(notes=("nothing was measured on data",))
+
+    def defect_record(self, group: Group) -> dict[str, Any]:
+        """The end-to-end part of the audit record."""
+        rows = {}
+        for g in group.generators:
+            if g in self.defects:
+                found, null = self.defects[g], self.null_defects.get(g)
+                rows[group.element_name(g)] = {
+                    "value": _finite(found.value),
+                    "noise_floor": _finite(found.noise_floor),
+                    "null": _finite(null.value) if null else None,
+                }
+        every = {group.element_name(g): _finite(d.value) for g, d in self.defects.items()}
+        values = [v for v in every.values() if v is not None]
+        return {
+            "generators": rows,
+            "elements": every if len(every) == group.order else None,
+            "worst": max(values, default=None),
+        }
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and np.isfinite(value) else None
+
+
+def measure_places(
+    subject: Subject,
+    places: Sequence[Place],
+    carried: Carried,
+    weights: Mapping[str, WeightAction],
+    effort: Effort,
+) -> Measured:
+    """Run the data path: defects, moments and fits per generator, nulls, orbits.
+
+    Cost:
+        Per generator one pass over the data, and as much again for the nulls; one pass with a forward per element for
+        defects (up to 64 elements) and one for orbits, where some place needs it.
+    """
+    network, bound, group = subject.network, subject.symmetry, subject.symmetry.group
+    readable = [place for place in places if place.layout is not None]
+    layouts = [place.layout for place in readable if place.layout is not None]
+    elements = list(range(group.order)) if group.order <= ALL_ELEMENTS else list(group.generators)
+    counted = _Counted(subject.stream)
+    defects = equivariance_defect(network, bound, counted, elements)
+    null = shuffled(network, subject.seed) if effort.nulls else None
+    null_defects = equivariance_defect(null, bound, subject.stream, group.generators, noise_floor=False) if null else {}
+    moments = {g: measure(network, bound, layouts, subject.stream, [g]) for g in group.generators} if layouts else {}
+    random = {g: measure(null, bound, layouts, subject.stream, [g]) for g in group.generators} if null and layouts else {}
+    floors = rounding_shares(network, [p.name for p in readable], subject.stream) if effort.nulls and layouts else {}
+    fits = {
+        place.name: {g: _fit(place, g, moments, random, floors) for g in group.generators}
+        for place in readable
+        if group.generators
+    }
+    covariances = {p.name: moments[group.generators[0]][p.name][group.generators[0]].total.C for p in readable if moments}
+    orbits = _orbits(subject, places, carried, weights, covariances) if effort.orbits else {}
+    notes = (f"the defect was measured on the generators only: {group.order} elements",) if group.order > ALL_ELEMENTS else ()
+    return Measured(counted.samples, counted.batches, defects, null_defects, fits, covariances, orbits, notes)
+
+
+class _Counted:
+    """A stream that counts what passes."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream, self.samples, self.batches = stream, 0, 0
+
+    def __iter__(self):
+        for batch in self.stream:
+            self.samples += len(batch[0])
+            self.batches += 1
+            yield batch
+
+
+def _fit(place: Place, g: int, moments: Mapping[int, Split], random: Mapping[int, Split], floors: Mapping[str, float]) -> TapFit:
+    """Fitted on g; judged, as a null, on the next generator (on the identity where there is only one)."""
+    generators = list(moments)
+    other = generators[(generators.index(g) + 1) % len(generators)]
+    return fit_tap(
+        moments[g][place.name][g],
+        place.gauge,
+        wrong=moments[other][place.name][other] if other != g else None,
+        random=random[g][place.name][g] if random else None,
+        noise_floor=floors.get(place.name),
+    )
+
+
+def _orbits(
+    subject: Subject,
+    places: Sequence[Place],
+    carried: Carried,
+    weights: Mapping[str, WeightAction],
+    covariances: Mapping[str, ndarray],
+) -> dict[str, Orbits]:
+    """Orbits at every place where the weights alone do not give a complete action."""
+    group = subject.symmetry.group
+    input_names = [node.name for node in subject.network.nodes if node.op.kind == "input"]
+    out: dict[str, Orbits] = {}
+    later = []
+    for place in places:
+        if weights[place.name].orbits is not None:
+            continue
+        images = images_from_weights(group, place, carried.pictures.get(place.node.name), input_names)
+        if images is not None:
+            share = contributions(subject.network, place, covariances.get(place.name))
+            out[place.name] = find_orbits(images, share, seed=subject.seed)
+        elif place.layout is not None and group.order * place.dimension**2 <= MOMENTS_HELD:
+            later.append(place)
+    if group.order > ALL_ELEMENTS or not later or group.order == 1:
+        return out
+    layouts = [place.layout for place in later if place.layout is not None]
+    stream = Symmetrised(subject.stream, subject.symmetry, subject.seed)
+    moments = measure(subject.network, subject.symmetry, layouts, stream, list(range(group.order)))
+    for place in later:
+        products = np.stack([moments[place.name][g].total.X for g in range(group.order)])
+        share = contributions(subject.network, place, covariances.get(place.name))
+        out[place.name] = find_orbits(images_from_moments(group, place, products), share, seed=subject.seed)
+    return out
