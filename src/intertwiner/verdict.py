@@ -40,7 +40,10 @@ class Witness:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "inputs": {name: {"shape": list(a.shape), "dtype": str(a.dtype), "values": a.ravel().tolist()} for name, a in self.inputs.items()},
+            "inputs": {
+                name: {"shape": list(a.shape), "dtype": str(a.dtype), "values": a.ravel().tolist()}
+                for name, a in self.inputs.items()
+            },
             "element": self.element,
             "defect": self.defect,
             "noise_floor": self.noise_floor,

@@ -61,7 +61,7 @@ def test_randomness_is_refused(forward) -> None:
 
 def test_a_random_operator_in_an_exported_program_is_named() -> None:
     program = export(Apply(lambda s, x: s.a(x) + torch.randn(2, 2), a=nn.Linear(3, 2)), (X,), strict=False)
-    with pytest.raises(ModelNotDeterministic, match="aten.randn"):
+    with pytest.raises(ModelNotDeterministic, match=r"aten\.randn"):
         trace(program)
 
 
@@ -116,7 +116,7 @@ def test_a_batch_that_does_not_fit_is_refused_with_the_cure() -> None:
         run((X, X))
     with pytest.raises(DataMismatch, match="empty"):
         run((X[:0],))
-    with pytest.raises(DataMismatch, match="device|meta"):
+    with pytest.raises(DataMismatch, match=r"on meta"):
         run((X.to("meta"),))
     with pytest.raises(DataMismatch, match="tensor"):
         run(([1.0, 2.0, 3.0],))  # type: ignore[arg-type]
@@ -167,7 +167,7 @@ def test_modules_are_tapped_once_per_call_and_functions_by_their_producer() -> N
     shared = nn.Linear(3, 3)
     module = Apply(lambda s, x: F.relu(s.a(F.tanh(s.a(x)) @ s.W)) + x, a=shared, W=nn.Parameter(torch.eye(3)))
     network = trace(module, X)
-    assert network.taps == ("x", "a:out", "a:act", "W:out", "a:out#2", "a:act#2", "add:out")
+    assert network.taps == ("args_0", "a:out", "a:act", "W:out", "a:out#2", "a:act#2", "add:out")
     assert network.tap("a#2").name == network.tap("a:out#2").name
     assert network.tap("output").tap == "add:out"
 
@@ -184,7 +184,7 @@ def test_containers_and_residual_blocks_have_a_tap() -> None:
         module.get_submodule(name).register_forward_hook(
             lambda m, args, out, name=name: seen.__setitem__(name, out.detach().clone())
         )
-    _, tapped = network.function(list("01") + ["0.conv1", "1.0.conv2"])((x,))
+    _, tapped = network.function(["0", "1", "0.conv1", "1.0.conv2"])((x,))
     module(x)
     for name, value in tapped.items():
         torch.testing.assert_close(value, seen[name])
@@ -214,7 +214,7 @@ def test_writing_through_a_view_is_opaque_and_still_runs() -> None:
 
 def test_an_unknown_tap_lists_the_near_ones() -> None:
     network = trace(mlp(), X)
-    with pytest.raises(UnknownTap, match="near it: '1:out'|0:out"):
+    with pytest.raises(UnknownTap, match=r"near it: .*:out"):
         network.tap("1:uot")
     module = nn.Sequential(*(nn.Linear(3, 3) for _ in range(12)))
     with pytest.raises(UnknownTap, match="near"):
@@ -239,6 +239,16 @@ def test_an_operator_without_a_rule_is_opaque_and_the_rest_goes_on() -> None:
     assert isinstance(network.tap("cumsum").op, Opaque)
     assert [n.op.kind for n in network.nodes] == ["input", "linear", "opaque", "linear", "output"]
     torch.testing.assert_close(network(X)[0], module(X).detach())
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_networks_are_opaque_and_run(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    module = Apply(lambda s, x: s.b(s.a(x)[0]), a=kind(4, 5, batch_first=True), b=nn.Linear(5, 2))
+    network = trace(module, torch.randn(2, 3, 4))
+    assert network.unruled and network.batch_size is None
+    x = torch.randn(7, 3, 4)
+    torch.testing.assert_close(network(x)[0], module(x).detach())
 
 
 def test_users_can_add_a_rule() -> None:
@@ -270,7 +280,7 @@ def test_outputs_are_named_and_chosen() -> None:
     chosen = trace(module, X, outputs=["v.0"])
     assert chosen.outputs == ("v.0",) and "a:out" not in chosen.taps
     torch.testing.assert_close(chosen(X)[0], module.b(X).detach())
-    with pytest.raises(WrongUse, match="'q'.*p, v.0"):
+    with pytest.raises(WrongUse, match=r"'q'.*p, v\.0"):
         trace(module, X, outputs=["q"])
     assert trace(mlp(), X).outputs == ("output",)
 

@@ -29,7 +29,9 @@ def _outgoing(network: Network, place: Place) -> ndarray:
         if axis.role != "read":
             continue
         array = next(p.array for p in network.node(axis.node).op.params if p.name == axis.param)
-        squares = np.square(np.moveaxis(array, axis.axis, 0)[axis.start : axis.stop]).reshape(axis.stop - axis.start, -1)
+        squares = np.square(np.moveaxis(array, axis.axis, 0)[axis.start : axis.stop]).reshape(
+            axis.stop - axis.start, -1
+        )
         shares = np.moveaxis(squares.sum(1).reshape(axis.view), axis.place, 0)
         total += shares.reshape(place.dimension, -1).sum(1)
     return np.sqrt(total) if total.any() else np.ones(place.dimension)

@@ -160,9 +160,7 @@ def _add_noise(sums: _Sums, answer: Inputs, answer_exact: Inputs, symmetry: Acti
         sums.noise[place] += float((a - b).square().sum() + r.square().sum())
 
 
-def _finish(
-    sums: _Sums, spreads: Sequence[Spread], floors: Sequence[Spread] | None, scale: float
-) -> ElementDefect:
+def _finish(sums: _Sums, spreads: Sequence[Spread], floors: Sequence[Spread] | None, scale: float) -> ElementDefect:
     values = [_ratio(s, spread.total) for s, spread in zip(sums.squares, spreads, strict=True)]
     finite = [v if np.isfinite(v) else -1.0 for v in values]
     at = int(np.argmax(finite))

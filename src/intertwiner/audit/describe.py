@@ -46,7 +46,9 @@ def describe_place(
     }
 
 
-def _weights(group: Any, action: WeightAction, relation: LatentRelation | None, covariance: ndarray | None) -> dict[str, Any]:
+def _weights(
+    group: Any, action: WeightAction, relation: LatentRelation | None, covariance: ndarray | None
+) -> dict[str, Any]:
     representation = action.representation
     cycles = None
     if relation is not None and representation is not None:
@@ -75,7 +77,7 @@ def _weights(group: Any, action: WeightAction, relation: LatentRelation | None, 
 def _first_neurons(relation: LatentRelation) -> ndarray:
     """The first neuron of every class of copies."""
     live = np.flatnonzero(relation.distinct >= 0)
-    distinct, first = np.unique(relation.distinct[live], return_index=True)
+    _, first = np.unique(relation.distinct[live], return_index=True)
     return live[first]
 
 
@@ -104,7 +106,16 @@ def _orbits(action: WeightAction, found: Orbits | None) -> dict[str, Any] | None
     if found is None:
         return None
     record = found.to_json()
-    names = ("decision", "reason", "explained_neurons", "explained_variance", "present", "present_null", "gap", "spread")
+    names = (
+        "decision",
+        "reason",
+        "explained_neurons",
+        "explained_variance",
+        "present",
+        "present_null",
+        "gap",
+        "spread",
+    )
     return {name: record[name] for name in (*names, "types", "lift_width")}
 
 

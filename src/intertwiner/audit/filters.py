@@ -67,5 +67,7 @@ def _groups(action: WeightAction, found: Orbits | None, count: int) -> list[tupl
         name = lambda i: f"order {orders[place[int(i)]]}"  # noqa: E731
     else:
         return [("", np.arange(count))]
-    groups = [(name(members[0]), members) for members in (np.flatnonzero(labels == k) for k in np.unique(labels[labels >= 0]))]
+    groups = [
+        (name(members[0]), members) for members in (np.flatnonzero(labels == k) for k in np.unique(labels[labels >= 0]))
+    ]
     return sorted(groups, key=lambda item: -len(item[1]))

@@ -8,16 +8,14 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from intertwiner.algebra import Representation, irreps
+from intertwiner.algebra import Representation
 from intertwiner.numerics.monomial import Monomial
 
 LARGEST = 50_000_000
 """Numbers (group elements times neurons) up to which shares are computed."""
 
 
-def irrep_rows(
-    representation: Representation, covariance: Float[ndarray, "n n"] | None
-) -> list[dict[str, Any]]:
+def irrep_rows(representation: Representation, covariance: Float[ndarray, "n n"] | None) -> list[dict[str, Any]]:
     r"""The irreps of a representation with multiplicities and, where a covariance is given, shares of its trace.
 
     The share of an irrep is ``tr(P C) / tr(C)`` with the projector ``P = d / (e |G|) sum_g chi(g) rho(g)``, d the
@@ -53,7 +51,9 @@ def _shares(representation: Representation, covariance: ndarray) -> dict[str, fl
     else:
         traces = np.array([np.sum(representation.matrix(g) * covariance.T) for g in range(group.order)])
     return {
-        irrep.name: float(irrep.dimension / (irrep.commutant_dimension * group.order) * (irrep.character @ traces) / total)
+        irrep.name: float(
+            irrep.dimension / (irrep.commutant_dimension * group.order) * (irrep.character @ traces) / total
+        )
         for irrep, _ in representation.isotypic().items()
     }
 

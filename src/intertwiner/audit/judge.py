@@ -7,14 +7,13 @@ own type. A defect inside that floor refutes nothing, however the relations came
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, fx
 
-from intertwiner.audit.weights import BROKEN
 from intertwiner.network import Network
 from intertwiner.numerics.tolerance import ABOVE_NOISE
 from intertwiner.symmetry import BoundSymmetry
@@ -24,7 +23,9 @@ from intertwiner.verdict import Kind, Verdict, Witness
 Inputs = tuple[Tensor, ...]
 
 
-def judge(network: Network, symmetry: BoundSymmetry, carried: Carried, *, box: float, witness: Witness | None) -> Verdict:
+def judge(
+    network: Network, symmetry: BoundSymmetry, carried: Carried, *, box: float, witness: Witness | None
+) -> Verdict:
     """Decide what may be said.
 
     Args:
@@ -40,7 +41,9 @@ def judge(network: Network, symmetry: BoundSymmetry, carried: Carried, *, box: f
         if carried.exact:
             reason = "every relation between the weights holds bit for bit, from the input to the output"
             return Verdict(Kind.PROVED, claim, reason, exact=True, bound=0.0, box=f"|x| <= {box:g}")
-        residual = max([r.residual for r in carried.relations.values()] + [o.residual for o in carried.outputs.values()])
+        residual = max(
+            [r.residual for r in carried.relations.values()] + [o.residual for o in carried.outputs.values()]
+        )
         reason = (
             f"every relation between the weights holds within rounding (largest relative residual {residual:.2g}): "
             "the network is this close to an exactly equivariant one"
@@ -49,7 +52,10 @@ def judge(network: Network, symmetry: BoundSymmetry, carried: Carried, *, box: f
         return Verdict(Kind.PROVED, claim, reason, bound=bound, box=f"|x| <= {box:g}")
     why = _why_not(network, carried)
     if witness is not None:
-        reason = f"an input changes the answer by {witness.defect:.2g} under {witness.element}, rounding explains {witness.noise_floor:.2g}"
+        reason = (
+            f"an input changes the answer by {witness.defect:.2g} under {witness.element}, "
+            f"rounding explains {witness.noise_floor:.2g}"
+        )
         return Verdict(Kind.REFUTED, f"f(g x) = g f(x) for every g in {group}", f"{reason}; {why}", witness=witness)
     return Verdict(Kind.UNDECIDED, claim, why + "; no input was found at which it fails beyond rounding")
 
@@ -103,7 +109,10 @@ class WitnessSearch:
                 gap = _sizes(there, self.symmetry.act_on_output(g, here))
                 place = int(gap.argmax())
                 if worst is None or float(gap[place]) > worst.defect:
-                    sample = {spec.name: x[place : place + 1].cpu().numpy() for spec, x in zip(self.network.inputs, inputs, strict=True)}
+                    sample = {
+                        spec.name: x[place : place + 1].cpu().numpy()
+                        for spec, x in zip(self.network.inputs, inputs, strict=True)
+                    }
                     worst = Witness(sample, group.element_name(g), float(gap[place]), float(floor.max()))
         return worst if worst is not None and worst.defect > ABOVE_NOISE * worst.noise_floor else None
 

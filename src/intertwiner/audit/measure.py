@@ -6,7 +6,8 @@ the pass costs little more than the two forwards. Nulls and other elements are p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -17,6 +18,10 @@ from intertwiner.audit.visit import Visitor
 
 if TYPE_CHECKING:
     from intertwiner.network import Network
+
+
+CACHE_BYTES = 1 << 22
+"""A batch is run in pieces whose largest tap fits this: a tap is read again while it is still in the cache."""
 
 
 class InputAction(Protocol):
@@ -56,23 +61,59 @@ def measure(
     taps = {layout.name: TapMoments(layout, elements) for layout in layouts}
     visitor = Visitor(network, list(taps))
     together = visitor.streams and len(elements) == 1
+    size = _piece_size(network, list(taps)) if visitor.streams else None
     with torch.inference_mode():
-        for inputs in stream:
-            if together:
-                _pair(visitor, symmetry, taps, inputs, elements[0])
-            else:
-                _one_by_one(network, symmetry, taps, inputs, elements)
+        for number, inputs in enumerate(stream):
+            for half, piece in _pieces(inputs, size, number):
+                if together:
+                    _pair(visitor, symmetry, taps, piece, elements[0], half=half)
+                else:
+                    _one_by_one(network, symmetry, taps, piece, elements, half=half)
         return {name: tap.finish() for name, tap in taps.items()}
 
 
-def _pair(visitor: Visitor, symmetry: InputAction, taps: Mapping[str, TapMoments], inputs: Inputs, g: int) -> None:
+def _piece_size(network: Network, taps: Sequence[str]) -> int | None:
+    """Samples at which the largest tap, at x and gx, still fits the cache; None where there is no limit."""
+    if network.device.type != "cpu":
+        return None
+    largest = 1
+    for tap in taps:
+        node = network.tap(tap)
+        largest = max(largest, prod(n for axis, n in enumerate(node.shape) if axis != node.batch_axis))
+    return max(1, CACHE_BYTES // (2 * largest * torch.finfo(network.dtype).bits // 8))
+
+
+def _pieces(inputs: Inputs, size: int | None, number: int) -> Iterator[tuple[int | None, Inputs]]:
+    """A batch in pieces, each with the half it belongs to.
+
+    Batches are trained and tested on in turn. The first one serves both, so that neither half is ever empty: its
+    pieces are shared out, or the only piece is cut in the middle.
+    """
+    total = len(inputs[0])
+    if size is None or size >= total:
+        yield (number % 2 if number else None), inputs
+        return
+    for start in range(0, total, size):
+        half = number % 2 if number else int(2 * start >= total)
+        yield half, tuple(x[start : start + size] for x in inputs)
+
+
+def _pair(
+    visitor: Visitor,
+    symmetry: InputAction,
+    taps: Mapping[str, TapMoments],
+    inputs: Inputs,
+    g: int,
+    *,
+    half: int | None,
+) -> None:
     """x and gx in one forward, every tap read as soon as it is there."""
     moved = symmetry.act_on_input(g, inputs)
 
     def sink(name: str, value: Tensor) -> None:
         tap = taps[name]
         x, gx = value.chunk(2, tap.layout.batch_axis)
-        tap.begin(x, inputs)
+        tap.begin(x, inputs, half)
         tap.add(g, gx)
         tap.end()
 
@@ -85,12 +126,14 @@ def _one_by_one(
     taps: Mapping[str, TapMoments],
     inputs: Inputs,
     elements: Sequence[int],
+    *,
+    half: int | None,
 ) -> None:
     """The latents at x are kept while every gx runs."""
     forward = network.function(list(taps))
     _, latents = forward(inputs)
     for name, tap in taps.items():
-        tap.begin(latents[name], inputs)
+        tap.begin(latents[name], inputs, half)
     for g in elements:
         _, moved = forward(symmetry.act_on_input(g, inputs))
         for name, tap in taps.items():

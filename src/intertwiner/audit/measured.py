@@ -106,16 +106,24 @@ def measure_places(
     null = shuffled(network, subject.seed) if effort.nulls else None
     null_defects = equivariance_defect(null, bound, subject.stream, group.generators, noise_floor=False) if null else {}
     moments = {g: measure(network, bound, layouts, subject.stream, [g]) for g in group.generators} if layouts else {}
-    random = {g: measure(null, bound, layouts, subject.stream, [g]) for g in group.generators} if null and layouts else {}
+    random = (
+        {g: measure(null, bound, layouts, subject.stream, [g]) for g in group.generators} if null and layouts else {}
+    )
     floors = rounding_shares(network, [p.name for p in readable], subject.stream) if effort.nulls and layouts else {}
     fits = {
         place.name: {g: _fit(place, g, moments, random, floors) for g in group.generators}
         for place in readable
         if group.generators
     }
-    covariances = {p.name: moments[group.generators[0]][p.name][group.generators[0]].total.C for p in readable if moments}
+    covariances = {
+        p.name: moments[group.generators[0]][p.name][group.generators[0]].total.C for p in readable if moments
+    }
     orbits = _orbits(subject, places, carried, weights, covariances) if effort.orbits else {}
-    notes = (f"the defect was measured on the generators only: {group.order} elements",) if group.order > ALL_ELEMENTS else ()
+    notes = (
+        (f"the defect was measured on the generators only: {group.order} elements",)
+        if group.order > ALL_ELEMENTS
+        else ()
+    )
     return Measured(counted.samples, counted.batches, defects, null_defects, fits, covariances, orbits, notes)
 
 
@@ -132,7 +140,9 @@ class _Counted:
             yield batch
 
 
-def _fit(place: Place, g: int, moments: Mapping[int, Split], random: Mapping[int, Split], floors: Mapping[str, float]) -> TapFit:
+def _fit(
+    place: Place, g: int, moments: Mapping[int, Split], random: Mapping[int, Split], floors: Mapping[str, float]
+) -> TapFit:
     """Fitted on g; judged, as a null, on the next generator (on the identity where there is only one)."""
     generators = list(moments)
     other = generators[(generators.index(g) + 1) % len(generators)]

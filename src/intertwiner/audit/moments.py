@@ -178,8 +178,6 @@ class _Rows:
 class TapMoments:
     """The accumulator of one tap: ``begin`` a batch with h(x), ``add`` h(gx) for every g, ``finish`` at the end.
 
-    The first batch is cut in two halves, train and test; later batches go to one of them in turn.
-
     Args:
         layout: How the tap is read.
         elements: The group elements whose moved latents will be added.
@@ -189,16 +187,22 @@ class TapMoments:
         self.layout = layout
         self.elements = tuple(elements)
         self._axis = 1 + layout.channel_axis
-        self._batches = 0
+        self._half: int | None = None
         self._halves: tuple[_Half, _Half] | None = None
         self._shifts: dict[int | None, Tensor | None] = {}
         self._h: Tensor | None = None
         self._rows: _Rows | None = None
         self._weight: Tensor | None = None
 
-    def begin(self, h: Tensor, inputs: Inputs = ()) -> None:
-        """A new batch: the tap at x."""
-        layout = self.layout
+    def begin(self, h: Tensor, inputs: Inputs = (), half: int | None = None) -> None:
+        """A new batch: the tap at x.
+
+        Args:
+            h: The tap.
+            inputs: The inputs, for the mask.
+            half: 0 to train on this batch, 1 to test on it, None to cut it in the middle.
+        """
+        layout, self._half = self.layout, half
         h = h.movedim(layout.batch_axis, 0)
         if sorted((layout.channel_axis, *layout.grid_axes)) != list(range(h.ndim - 1)):
             raise ShapeMismatch(
@@ -210,11 +214,11 @@ class TapMoments:
         if self._halves is None:
             n = h.shape[self._axis]
             self._halves = tuple(_Half.zero(n, rows.values, self.elements) for _ in range(2))  # type: ignore[assignment]
-        for half, start, stop in self._parts():
+        for sums, start, stop in self._parts():
             part = rows.cut(start, stop)
-            half.rows += self._count(part, start, stop)
-            half.sum += _sum(part)
-            half.product.add(part, part)
+            sums.rows += self._count(part, start, stop)
+            sums.sum += _sum(part)
+            sums.product.add(part, part)
 
     def add(self, g: int, moved: Tensor) -> None:
         """The tap at gx, for the batch begun."""
@@ -227,8 +231,8 @@ class TapMoments:
         else:
             weight = self._moved_weight(action)
             mine, theirs = self._read(action.apply(self._h), weight, None), self._read(moved, weight, g)
-        for half, start, stop in self._parts():
-            total, squares, product = half.moved[g]
+        for sums, start, stop in self._parts():
+            total, squares, product = sums.moved[g]
             part = theirs.cut(start, stop)
             total += _sum(part)
             squares += _squares(part)
@@ -237,7 +241,6 @@ class TapMoments:
     def end(self) -> None:
         """The batch is complete; its activations are let go."""
         self._h = self._rows = self._weight = None
-        self._batches += 1
 
     def finish(self) -> dict[int, SplitMoments]:
         """The moments by element.
@@ -258,9 +261,9 @@ class TapMoments:
         if self._h is None or self._halves is None:
             return []
         size, halves = len(self._h), self._halves
-        if self._batches == 0:
+        if self._half is None:
             return [(halves[0], 0, (size + 1) // 2), (halves[1], (size + 1) // 2, size)]
-        return [(halves[self._batches % 2], 0, size)]
+        return [(halves[self._half], 0, size)]
 
     def _count(self, part: Tensor, start: int, stop: int) -> int:
         if self._weight is not None:

@@ -22,7 +22,9 @@ ALL_ELEMENTS = 64
 """Largest group all of whose elements are run over the data."""
 
 
-def images_from_weights(group: Group, place: Place, picture: Picture | None, input_names: Sequence[str]) -> NeuronImages | None:
+def images_from_weights(
+    group: Group, place: Place, picture: Picture | None, input_names: Sequence[str]
+) -> NeuronImages | None:
     """The neurons of a layer that reads nothing but inputs, with all their images; None for other layers.
 
     A product of groups that move different coordinates is taken apart into its factors.

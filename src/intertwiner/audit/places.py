@@ -86,7 +86,18 @@ def find_places(
     """
     nodes = network.select_taps(taps) if taps is not None else _default_nodes(network)
     spaces = {node: space for space in network.latent_spaces for node, _ in space.slots}
-    return tuple(_place(network, symmetry, node, layouts, lost, spaces.get(node.name), mask) for node in nodes)
+    return tuple(
+        _place(
+            network,
+            symmetry,
+            node,
+            layouts.get(node.name),
+            lost.get(node.name, ""),
+            space=spaces.get(node.name),
+            mask=mask,
+        )
+        for node in nodes
+    )
 
 
 def _default_nodes(network: Network) -> list[Node]:
@@ -107,22 +118,22 @@ def _place(
     network: Network,
     symmetry: BoundSymmetry,
     node: Node,
-    layouts: Mapping[str, Layout],
-    lost: Mapping[str, str],
+    layout: Layout | None,
+    why: str,
+    *,
     space: LatentSpace | None,
     mask: Mask | None,
 ) -> Place:
     shape = tuple(node.sample_shape)
-    layout = layouts.get(node.name)
     features = layout.features if layout else (0,) if shape else ()
     dimension = 1
     for axis in features:
         dimension *= shape[axis]
     grid = tuple(n for axis, n in enumerate(shape) if axis not in features)
     gauge = space.gauge if space is not None and space.dimension == dimension else GaugeGroup.permutation(dimension)
-    read, why = _read(symmetry, node, layout, gauge, lost.get(node.name, ""), mask)
+    read, unread = _read(symmetry, node, layout, gauge, why, mask)
     label = space.name if space is not None else ""
-    return Place(node.tap or node.name, node, dimension, grid, gauge, label, _aliases(network, node), read, why)
+    return Place(node.tap or node.name, node, dimension, grid, gauge, label, _aliases(network, node), read, unread)
 
 
 def _read(

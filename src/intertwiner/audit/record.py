@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from intertwiner.algebra import GSet, Group, Representation, group_from_json, parse_group
+from intertwiner.algebra import Group, GSet, Representation, group_from_json, parse_group
 from intertwiner.audit.orbits import Orbits
 from intertwiner.audit.weights import WeightAction
 from intertwiner.errors import UnknownTap
@@ -82,8 +82,8 @@ class Audit:
 
     Example:
         >>> import intertwiner as iw
-        >>> network = iw.bundled.load("hidden_by_gauge")
-        >>> audit = iw.audit(network.module, network.symmetry, data=network.data)
+        >>> network = iw.bundled.load("planted-tanh-d4")
+        >>> audit = iw.audit(network.module, network.symmetry, data=network.batches())
         >>> audit.verdict.kind
         <Kind.PROVED: 'PROVED'>
     """

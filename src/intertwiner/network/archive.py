@@ -81,7 +81,7 @@ def checked_archive(path: Path) -> io.BytesIO:
     """
     parts = _read(path)
     if parts.get("archive_format") != b"pt2" or MODEL not in parts:
-        if any(name.endswith((".pkl", ".pt", ".json")) and name != MODEL for name in parts):
+        if any(name.endswith("serialized_exported_program.json") or name == "version.txt" for name in parts):
             raise UnsafeFile(
                 f"{path.name} is no pt2 archive of today's torch.export.save; older layouts are pickles, never read.\n"
                 "  Load it where you trust it and save it again with torch.export.save."
@@ -112,7 +112,7 @@ def _read(path: Path) -> dict[str, bytes]:
             packed = [i.filename for i in infos if i.compress_type != zipfile.ZIP_STORED]
             if packed:
                 raise CorruptFile(f"{path.name}: {packed[0]!r} is compressed; torch.export.save never compresses")
-            return {n.partition("/")[2]: archive.read(n) for n in names if not n.endswith("/")}
+            return {n.partition("/")[2] or n: archive.read(n) for n in names if not n.endswith("/")}
     except FileNotFoundError:
         raise CorruptFile(f"there is no file {path}") from None
     except (zipfile.BadZipFile, OSError, NotImplementedError, EOFError, RuntimeError) as error:

@@ -61,7 +61,8 @@ REARRANGING = frozenset(
 )
 """Operators that only move, pick or repeat entries: a folded result remembers where each entry came from."""
 
-RANDOM_UNLESS_OFF = {"dropout": "train", "feature_dropout": "train", "alpha_dropout": "train", "rrelu": "training",
+RANDOM_UNLESS_OFF = {"lstm": "train", "gru": "train", "rnn_tanh": "train", "rnn_relu": "train",
+                     "dropout": "train", "feature_dropout": "train", "alpha_dropout": "train", "rrelu": "training",
                      "feature_alpha_dropout": "train", "native_dropout": "train",
                      "scaled_dot_product_attention": "dropout_p"}  # fmt: skip
 
@@ -314,10 +315,14 @@ def _is_random(n: fx.Node) -> bool:
     if switch is None:
         return True
     names = [a.name for a in schema.arguments]
-    defaults = {a.name: a.default_value for a in schema.arguments}
-    place = names.index(switch)
-    value = n.args[place] if place < len(n.args) else n.kwargs.get(switch, defaults[switch])
-    return bool(value)
+
+    def given(name: str) -> object:
+        place = names.index(name)
+        default = schema.arguments[place].default_value
+        return n.args[place] if place < len(n.args) else n.kwargs.get(name, default)
+
+    # A recurrent network draws only if it drops: torch passes both its mode and its rate.
+    return bool(given(switch)) and ("dropout" not in names or bool(given("dropout")))
 
 
 def _random(n: fx.Node) -> Exception:

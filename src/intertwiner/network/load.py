@@ -95,6 +95,10 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
             raise CorruptFile(f"{path.name} is no readable safetensors file: {error}") from error
     if path.suffix not in (".pt", ".pth", ".bin"):
         raise WrongUse(f"weights come as .safetensors or .pt, not {path.suffix or 'without a suffix'}: {path.name}")
+    with path.open("rb") as file:
+        start = file.read(4)
+    if not start.startswith((b"PK", b"\x80")):
+        raise CorruptFile(f"{path.name} is no readable .pt file: it is neither an archive nor a pickle")
     try:
         found = torch.load(path, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:

@@ -53,7 +53,7 @@ class Prepared:
 
 def prepare(program: ExportedProgram, arguments: tuple[Any, ...], outputs: tuple[str, ...] | None) -> Prepared:
     """Unlift the parameters, keep the chosen outputs, make in-place operators functional."""
-    writes = [s.target for s in program.graph_signature.output_specs if s.kind is OutputKind.BUFFER_MUTATION]
+    writes = [str(s.target) for s in program.graph_signature.output_specs if s.kind is OutputKind.BUFFER_MUTATION]
     if writes:
         raise _writes(writes)
     root, graph, copies = nn.Module(), fx.Graph(), {}
@@ -103,7 +103,7 @@ def _unlift(
         spec = specs[original.name]
         if spec.kind is InputKind.USER_INPUT:
             continue
-        source = spec.target
+        source = str(spec.target)
         if source not in held:
             tensor = program.state_dict.get(source, program.constants.get(source))
             if not isinstance(tensor, torch.Tensor):
@@ -180,6 +180,8 @@ def _functionalise(graph: fx.Graph, tensors: dict[str, str]) -> frozenset[str]:
         if not is_inplace(node):
             continue
         written = node.args[0]
+        if not isinstance(written, fx.Node):
+            continue
         family = _aliases(written, node)
         holders = sorted(tensors[str(n.target)] for n in family if n.op == "get_attr")
         if holders:
@@ -199,8 +201,12 @@ def _aliases(node: fx.Node, writer: fx.Node) -> set[fx.Node]:
     """Every node that may share storage with `node`, other than through the result of `writer`."""
     base = node
     while is_view(base) or is_inplace(base):
-        base = base.args[0]  # type: ignore[assignment]
-    family, todo = {base}, [base]
+        before = base.args[0]
+        if not isinstance(before, fx.Node):
+            break
+        base = before
+    family: set[fx.Node] = {base}
+    todo = [base]
     while todo:
         current = todo.pop()
         for user in current.users:

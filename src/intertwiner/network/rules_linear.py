@@ -55,7 +55,7 @@ def product(call: Call, a: Any, b: Any) -> Value:
         if len(b.shape) == 2:
             return call.emit(op, a)
         return reshape(call, call.emit(op, a, shape=(*a.shape[:-1], 1)), call.shape, final=True)
-    if isinstance(a, Fixed) and len(a.shape) == 2 and b.ndim >= 2:
+    if isinstance(a, Fixed) and len(a.shape) == 2 and isinstance(b, Value) and b.ndim >= 2:
         turned = _swap(call, b)
         out = call.emit(ir.Linear(a.param()), turned, shape=(*turned.shape[:-1], a.shape[0]))
         return _swap(call, out, final=True)

@@ -112,6 +112,7 @@ def axis_groups(before: tuple[int, ...], after: tuple[int, ...]) -> list[tuple[l
 
 def settle(r: Relations) -> None:
     """Carry restrictions along products and side-by-side ties until nothing changes."""
+    _join_links(r)
     changed = True
     while changed:
         before = dict(r.gauge), dict(r.given)
@@ -120,6 +121,22 @@ def settle(r: Relations) -> None:
         for whole, parts in list(r.factors.items()):
             _settle_product(r, r.root(whole), tuple(r.root(p) for p in parts))
         changed = before != (r.gauge, r.given)
+
+
+def _join_links(r: Relations) -> None:
+    """The same coordinates taken twice are one slot; ranges that overlap in part have no common gauge."""
+    count = -1
+    while count != len({r.root(s) for s in r.parent}):
+        count = len({r.root(s) for s in r.parent})
+        taken: dict[tuple[Slot, int, int], Slot] = {}
+        for whole, start, part in r.links:
+            key = r.root(whole), start, r.size[part]
+            r.unite(taken.setdefault(key, part), part)
+    ranges = {(r.root(whole), start, start + r.size[part]): part for whole, start, part in r.links}
+    for (whole, a, b), part in ranges.items():
+        if any(w == whole and (c, d) != (a, b) and c < b and a < d for w, c, d in ranges):
+            for slot in (whole, part):
+                r.close(slot, "slices of it overlap")
 
 
 def _settle_link(r: Relations, whole: Slot, start: int, part: Slot) -> None:

@@ -210,7 +210,7 @@ def _check_module(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, An
             f"the network cannot run on the example: {type(error).__name__}: {_first_line(error)}\n"
             f"  example: {_describe((args, kwargs))}. Give one batch of the data that the network takes."
         ) from error
-    _refuse_differing(*answers, "the network")
+    _refuse_differing(answers[0], answers[1], "the network")
 
 
 def _drops(m: nn.Module) -> bool:

@@ -43,7 +43,9 @@ class Monomial:
         index = np.ascontiguousarray(self.index, dtype=np.int64)
         factor = np.ones(len(index)) if self.factor is None else np.ascontiguousarray(self.factor, dtype=np.float64)
         if index.ndim != 1 or factor.shape != index.shape:
-            raise ShapeMismatch(f"a monomial matrix needs two arrays of one length, got {index.shape} and {factor.shape}")
+            raise ShapeMismatch(
+                f"a monomial matrix needs two arrays of one length, got {index.shape} and {factor.shape}"
+            )
         if len(index) and (
             index.min() < 0 or index.max() >= len(index) or np.bincount(index, minlength=len(index)).max() > 1
         ):
@@ -96,7 +98,9 @@ class Monomial:
 
     def __matmul__(self, other: Monomial) -> Monomial:
         if self.dimension != other.dimension:
-            raise ShapeMismatch(f"cannot compose monomial matrices of dimensions {self.dimension} and {other.dimension}")
+            raise ShapeMismatch(
+                f"cannot compose monomial matrices of dimensions {self.dimension} and {other.dimension}"
+            )
         return Monomial(self.index[other.index], self.factor[other.index] * other.factor)
 
     def inverse(self) -> Monomial:
@@ -113,7 +117,8 @@ class Monomial:
 
     def apply_right(self, w: Float[ndarray, "... n"]) -> Float[ndarray, "... n"]:
         """``w M``: what the columns of a weight become when M acts on what it reads."""
-        return w[..., self.index] * self.factor if not self.is_permutation else w[..., self.index]
+        out = np.take(w, self.index, axis=-1)
+        return out if self.is_permutation else np.multiply(out, self.factor, out=out)
 
     def dense(self) -> Float[ndarray, "n n"]:
         out = np.zeros((self.dimension, self.dimension))

@@ -56,3 +56,6 @@ def tolerance(dtype: object) -> float:
 
 ABOVE_NOISE = 10.0
 """How many times the noise floor a defect must reach before it counts as a witness."""
+
+SAME_ON_DATA = 1e-4
+"""Share of variance that float32 products may leave unexplained by an action that holds exactly."""

@@ -1,8 +1,9 @@
-"""The plain torch networks that planted symmetries are built into: a chain, a convolutional chain, a residual stream."""
+"""The plain torch networks that symmetries are planted in: a chain, a convolutional chain, a residual stream."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ class Chain(nn.Module):
 
     def __init__(self, widths: Sequence[int], activation: str) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.act = ACTIVATIONS[activation]()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,10 +48,8 @@ class ConvChain(nn.Module):
 
     def __init__(self, widths: Sequence[int], activation: str) -> None:
         super().__init__()
-        pairs = list(zip(widths, widths[1:], strict=False))
-        self.layers = nn.ModuleList(
-            [*(nn.Conv2d(a, b, 3, padding=1) for a, b in pairs[:-1]), nn.Linear(*pairs[-1])]
-        )
+        pairs = list(pairwise(widths))
+        self.layers = nn.ModuleList([*(nn.Conv2d(a, b, 3, padding=1) for a, b in pairs[:-1]), nn.Linear(*pairs[-1])])
         self.act = ACTIVATIONS[activation]()
 
     def forward(self, x: Tensor) -> Tensor:

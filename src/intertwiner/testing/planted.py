@@ -8,14 +8,14 @@ experiment can see. An audit has to find the chosen representations, up to isomo
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
+from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy import ndarray
-from torch import nn
+from torch import Tensor, nn
 
 from intertwiner.algebra import Group, GSet, Orbit, Representation, Subgroup, parse_group, subgroup_classes
 from intertwiner.errors import WrongUse
@@ -23,11 +23,19 @@ from intertwiner.gauge import GaugeElement, Pointwise, pointwise, random_element
 from intertwiner.numerics.monomial import Monomial
 from intertwiner.numerics.seeds import rng as seeded
 from intertwiner.numerics.tolerance import tolerance
-from intertwiner.symmetry import Symmetry, image, vector
+from intertwiner.symmetry import Symmetry, TensorAction, image, vector
+from intertwiner.testing.alive import enliven, target_of
 from intertwiner.testing.modules import FAMILIES
-from intertwiner.testing.tied import tied
+from intertwiner.testing.tied import entry_orbits, tied
 
-POINTWISE_OF = {"tanh": "tanh", "relu": "relu", "leaky_relu": "leaky_relu", "gelu": "gelu", "sin": "sin", "t^3": "pow(3)"}
+POINTWISE_OF = {
+    "tanh": "tanh",
+    "relu": "relu",
+    "leaky_relu": "leaky_relu",
+    "gelu": "gelu",
+    "sin": "sin",
+    "t^3": "pow(3)",
+}
 PLANAR = ("C2", "C4", "D4", "C2xC2")
 """Groups that move the pixels of planted convolutional networks; the others permute input channels."""
 GRID = 6
@@ -57,7 +65,7 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Weight:
-    """One weight of a planted network, which spaces it connects and which entries are tied."""
+    """One weight of a planted network: which spaces it connects, which entries and which rows are tied."""
 
     name: str
     writes: str
@@ -65,6 +73,7 @@ class Weight:
     array: ndarray
     orbits: ndarray
     bias: ndarray
+    row_orbits: ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +98,16 @@ class Planted:
     input_shape: tuple[int, ...]
     seed: int
 
+    def orbits(self, tap: str) -> GSet:
+        """The neurons planted at a tap, as a disjoint union of orbits."""
+        return GSet.from_monomials(self.symmetry.group, permutations(self.representations[tap]))[0]
+
+    def example(self, count: int = 2) -> Tensor:
+        """Standard normal inputs in the network's dtype, drawn from the seed."""
+        generator = torch.Generator().manual_seed(self.seed)
+        dtype = getattr(torch, self.cell.dtype)
+        return torch.randn(count, *self.input_shape, generator=generator, dtype=dtype)
+
     def with_weight_moved(self, by: float | None = None) -> Planted:
         """The same network with one weight changed whose orbit under G is not a point.
 
@@ -111,17 +130,20 @@ class Planted:
         """The same group acting on the input in a way that the network does not know.
 
         Pixels stay moved as they were, but the first generator also exchanges the two channels; features are
-        permuted by a conjugate of the planted action.
+        permuted by a conjugate of the planted action. Some generator then moves the input as no element does in
+        the planted action: otherwise (an automorphism of the group) hidden layers would rightly carry an action.
         """
         group, rng = self.symmetry.group, seeded(self.seed + 2)
         if self.cell.family == "conv" and self.cell.group in PLANAR:
             swaps = [[1, 0], *([0, 1] for _ in group.generators[1:])]
             return replace(self.symmetry, on_input=image(group, channels=swaps))
         images = self.input_images
+        planted = Representation(group, images)
+        known = [planted.matrix(g) for g in range(group.order)]
         while True:
             scramble = Monomial(rng.permutation(images[0].dimension))
             moved = tuple(scramble @ m @ scramble.inverse() for m in images)
-            if moved != images:
+            if any(m not in known for m in moved):
                 return replace(self.symmetry, on_input=_features(group, moved, self.cell.family))
 
 
@@ -143,7 +165,7 @@ def planted_network(cell: Cell, seed: int) -> Planted:
     group = parse_group(cell.group)
     for _ in range(100):
         spaces = _spaces(cell, group, rng)
-        weights = _weights(cell, spaces, group, rng)
+        weights = _enlivened(cell, spaces, _weights(cell, spaces, group, rng), rng)
         if all(_distinct(w) for w in weights if w.writes not in ("output",)):
             return _assemble(cell, group, spaces, weights, rng, seed)
     raise WrongUse(f"no network with distinct neurons was drawn for {cell} and seed {seed}")
@@ -152,7 +174,7 @@ def planted_network(cell: Cell, seed: int) -> Planted:
 def _spaces(cell: Cell, group: Group, rng: np.random.Generator) -> dict[str, Representation]:
     """The representation of every space: input, hidden ones by the weight that writes them, output."""
     trivial, *middle, _ = subgroup_classes(group)
-    partial = [h for h in middle] or [trivial]
+    partial = list(middle) or [trivial]
     faithful = [h for h in partial if h.core.order == 1] or [trivial]
     small = min(faithful, key=lambda h: h.index)
 
@@ -180,35 +202,44 @@ def _layout(cell: Cell) -> list[tuple[str, str, str]]:
             out += [(f"read.{i}", f"h{i}", "stream"), (f"write.{i}", "stream", f"h{i}")]
         return [*out, ("head", "output", "stream")]
     chain = ["input", *(f"h{i}" for i in range(cell.depth)), "output"]
-    return [(f"layers.{i}", b, a) for i, (a, b) in enumerate(zip(chain, chain[1:], strict=False))]
+    return [(f"layers.{i}", b, a) for i, (a, b) in enumerate(pairwise(chain))]
 
 
-def _weights(
-    cell: Cell, spaces: Mapping[str, Representation], group: Group, rng: np.random.Generator
-) -> list[Weight]:
+def _weights(cell: Cell, spaces: Mapping[str, Representation], group: Group, rng: np.random.Generator) -> list[Weight]:
     kernel = _kernel_moves(cell, group)
     out = []
     for name, writes, reads in _layout(cell):
         count = len(group.generators)
-        moves = [[spaces[s].images[g].index for s in (writes, reads)] for g in range(count)]
+        moves = [[permutations(spaces[s])[g].index for s in (writes, reads)] for g in range(count)]
         shape = [spaces[writes].dimension, spaces[reads].dimension]
         if cell.family == "conv" and writes != "output":
             moves = [[*axes, kernel[g]] for g, axes in enumerate(moves)]
             shape += [3, 3]
-        gain = 0.5 if name.startswith("write") else 1.0
-        array, orbits = tied(moves, rng, gain / np.sqrt(prod(shape[1:])))
-        bias, _ = tied([axes[:1] for axes in moves], rng, 0.3)
-        bias = bias + 0.1 * np.sign(bias)
-        out.append(Weight(name, writes, reads, array.reshape(shape), orbits.reshape(shape), bias))
+        array, orbits = tied(moves, rng, 1.0)
+        row_orbits = entry_orbits([axes[:1] for axes in moves])
+        bias = np.zeros(shape[0])
+        out.append(Weight(name, writes, reads, array.reshape(shape), orbits.reshape(shape), bias, row_orbits))
     return out
+
+
+def _enlivened(
+    cell: Cell, spaces: Mapping[str, Representation], weights: Sequence[Weight], rng: np.random.Generator
+) -> list[Weight]:
+    """The same weights at a size at which every neuron is alive, and biases."""
+    module = _module(cell, spaces).to(torch.float64)
+    _load(module, weights)
+    layers = {w.name: (target_of(cell.activation, w.name, w.writes), w.row_orbits) for w in weights}
+    enliven(module, layers, _input_shape(cell, spaces), rng)
+    state = {name: value.numpy().copy() for name, value in module.state_dict().items()}
+    return [replace(w, array=state[f"{w.name}.weight"], bias=state[f"{w.name}.bias"]) for w in weights]
 
 
 def _kernel_moves(cell: Cell, group: Group) -> list[ndarray]:
     """Where every generator moves the nine places of a 3 x 3 kernel."""
     if cell.family != "conv" or cell.group not in PLANAR:
         return [np.arange(9) for _ in group.generators]
-    actions = image(group).on(group, (1, 3, 3))
-    return [a.matrix_on((1, 2)).index for a in actions]
+    moves = [a.matrix_on((1, 2)) for a in image(group).on(group, (1, 3, 3)) if isinstance(a, TensorAction)]
+    return [m.index for m in moves if isinstance(m, Monomial)]
 
 
 def _distinct(weight: Weight, least: float = 1e-2) -> bool:
@@ -221,49 +252,84 @@ def _distinct(weight: Weight, least: float = 1e-2) -> bool:
 
 
 def _assemble(
-    cell: Cell, group: Group, spaces: Mapping[str, Representation], weights: Sequence[Weight], rng: np.random.Generator, seed: int
+    cell: Cell,
+    group: Group,
+    spaces: Mapping[str, Representation],
+    weights: Sequence[Weight],
+    rng: np.random.Generator,
+    seed: int,
 ) -> Planted:
     activation = pointwise(POINTWISE_OF[cell.activation])
-    gauge = {name: _hiding(activation, rho.dimension, rng) for name, rho in spaces.items() if name not in ("input", "output")}
+    gauge = {
+        name: _hiding(activation, rho.dimension, rng) for name, rho in spaces.items() if name not in ("input", "output")
+    }
     hidden = {w.name: _hide(w, gauge, activation) for w in weights}
-    order = ["input", *(["stream"] if cell.family == "residual" else []), *(f"h{i}" for i in range(cell.depth)), "output"]
-    module = FAMILIES[cell.family]([spaces[s].dimension for s in order], cell.activation)
-    module = module.to(getattr(torch, cell.dtype)).eval()
-    with torch.no_grad():
-        for name, weight in hidden.items():
-            layer = module.get_submodule(name)
-            layer.weight.copy_(torch.from_numpy(weight.array))
-            layer.bias.copy_(torch.from_numpy(weight.bias))
-    shape = (spaces["input"].dimension, *([GRID] * 2 if cell.family == "conv" else []))
+    module = _module(cell, spaces).to(getattr(torch, cell.dtype)).eval()
+    _load(module, hidden.values())
     pixels = cell.family == "conv" and cell.group in PLANAR
-    on_input = image(group) if pixels else _features(group, spaces["input"].images, cell.family)
-    symmetry = Symmetry(group, on_input=on_input, on_output=vector(perm=[m.index.tolist() for m in spaces["output"].images]))
+    inputs, outputs = permutations(spaces["input"]), permutations(spaces["output"])
+    on_input = image(group) if pixels else _features(group, inputs, cell.family)
+    symmetry = Symmetry(group, on_input=on_input, on_output=vector(perm=[m.index.tolist() for m in outputs]))
+    return Planted(module, symmetry, _taps(cell, spaces), cell, hidden, inputs, _input_shape(cell, spaces), seed)
+
+
+def _taps(cell: Cell, spaces: Mapping[str, Representation]) -> dict[str, Representation]:
+    """What was planted where: at every layer that writes a hidden space, and wherever a stream is added up."""
     taps = {name: spaces[writes] for name, writes, _ in _layout(cell) if writes.startswith("h") or name == "embed"}
-    return Planted(module, symmetry, taps, cell, hidden, spaces["input"].images, shape, seed)
+    if cell.family == "residual":
+        taps |= {f"add_{i}" if i else "add": spaces["stream"] for i in range(cell.depth)}
+    return taps
+
+
+def permutations(representation: Representation) -> tuple[Monomial, ...]:
+    """The images of the generators of a planted representation, which are permutations."""
+    return tuple(m for m in representation.images if isinstance(m, Monomial))
+
+
+def _module(cell: Cell, spaces: Mapping[str, Representation]) -> nn.Module:
+    stream = ["stream"] if cell.family == "residual" else []
+    order = ["input", *stream, *(f"h{i}" for i in range(cell.depth)), "output"]
+    return FAMILIES[cell.family]([spaces[s].dimension for s in order], cell.activation)
+
+
+def _load(module: nn.Module, weights: Iterable[Weight]) -> None:
+    with torch.no_grad():
+        for weight in weights:
+            module.get_parameter(f"{weight.name}.weight").copy_(torch.from_numpy(weight.array))
+            module.get_parameter(f"{weight.name}.bias").copy_(torch.from_numpy(weight.bias))
+
+
+def _input_shape(cell: Cell, spaces: Mapping[str, Representation]) -> tuple[int, ...]:
+    return (spaces["input"].dimension, *([GRID] * 2 if cell.family == "conv" else []))
 
 
 def _hiding(activation: Pointwise, n: int, rng: np.random.Generator) -> GaugeElement:
     """A random gauge element with scales between 1/2 and 2 and no shift."""
-    element = random_element(replace(activation, shift="none").gauge(n), rng)
-    matrix = element.matrix
+    matrix = _monomial(random_element(replace(activation, shift="none").gauge(n), rng))
     return GaugeElement(Monomial(matrix.index, matrix.sign * np.clip(matrix.scale, 0.5, 2.0)))
+
+
+def _monomial(element: GaugeElement) -> Monomial:
+    if not isinstance(element.matrix, Monomial):
+        raise WrongUse("planted networks are hidden by monomial gauge elements only")
+    return element.matrix
 
 
 def _hide(weight: Weight, gauge: Mapping[str, GaugeElement], activation: Pointwise) -> Weight:
     """The weight in the new coordinates of the spaces it connects."""
-    array, orbits, bias = weight.array, weight.orbits, weight.bias
+    array, orbits, bias, rows = weight.array, weight.orbits, weight.bias, weight.row_orbits
     if weight.writes in gauge:
-        k = gauge[weight.writes].matrix
-        array, bias, orbits = k.apply(array), k.apply(bias), np.take(orbits, k.sources, axis=0)
+        k = _monomial(gauge[weight.writes])
+        array, bias = k.apply(array), k.apply(bias)
+        orbits, rows = np.take(orbits, k.sources, axis=0), rows[k.sources]
     if weight.reads in gauge:
-        back = activation.phi(gauge[weight.reads]).matrix.inverse()
+        back = _monomial(activation.phi(gauge[weight.reads])).inverse()
         array = np.moveaxis(back.apply_right(np.moveaxis(array, 1, -1)), -1, 1)
         orbits = np.take(orbits, back.index, axis=1)
-    return replace(weight, array=array, orbits=orbits, bias=bias)
+    return replace(weight, array=array, orbits=orbits, bias=bias, row_orbits=rows)
 
 
 def _features(group: Group, images: Sequence[Monomial], family: str):
     if family == "conv":
         return image(flip=["identity"] * len(images), channels=Representation(group, tuple(images)))
     return vector(perm=[m.index.tolist() for m in images])
-

@@ -48,7 +48,11 @@ class Carried:
 
     @property
     def exact(self) -> bool:
-        return self.closes and all(o.exact for o in self.outputs.values()) and all(r.exact for r in self.relations.values())
+        return (
+            self.closes
+            and all(o.exact for o in self.outputs.values())
+            and all(r.exact for r in self.relations.values())
+        )
 
     @property
     def bound(self) -> float:

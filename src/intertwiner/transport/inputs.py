@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy import ndarray
 
-from intertwiner.network import Conv, Linear, Network, Node, Op, Permute, Pool, Reshape
+from intertwiner.network import Conv, Embedding, Linear, Network, Node, Op, Permute, Pool, Reshape
 from intertwiner.numerics.monomial import Monomial
 from intertwiner.numerics.tolerance import ROUNDING
 from intertwiner.symmetry import BoundSymmetry, OpaqueAction, TensorAction
@@ -42,10 +42,12 @@ def _feature_axes(node: Node, network: Network, actions: list[TensorAction]) -> 
 
     Only the size of the computation depends on the choice: where it does not fit, positions become features.
     """
-    last = len(node.sample_shape) - 1
+    last, reader = len(node.sample_shape) - 1, _first_reader(node, network)
+    if reader is Embedding:  # token values are looked up one by one: every axis is a position
+        return ()
     if last <= 0:
         return tuple(range(last + 1))
-    chosen = 0 if _first_reader(node, network) in (Conv, Pool) else last
+    chosen = 0 if reader in (Conv, Pool) else last
     joint = {a for action in actions for f in action.factors if chosen in f.axes for a in f.axes} or {chosen}
     return tuple(sorted(joint))
 
@@ -55,7 +57,7 @@ def _first_reader(node: Node, network: Network) -> type[Op] | None:
     queue = list(node.users)
     while queue:
         reader = network.node(queue.pop(0))
-        if isinstance(reader.op, (Conv, Pool, Linear, Reshape, Permute)):
+        if isinstance(reader.op, (Conv, Embedding, Linear, Permute, Pool, Reshape)):
             return type(reader.op)
         queue += reader.users
     return None

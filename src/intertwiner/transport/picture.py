@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -30,7 +31,8 @@ from intertwiner.symmetry import TensorAction
 ONE = "1"
 """Name of the constant source: one coordinate, equal to 1, fixed by the group."""
 
-Block = ndarray | sp.csr_array
+Block = Any
+"""A dense array, or a ``scipy.sparse.csr_array`` (whose types no checker understands)."""
 Matrix = Monomial | ndarray
 
 
@@ -69,6 +71,7 @@ class Picture:
         blocks: ``A_s`` by source name, dense or sparse, each with ``prod(shape[features])`` rows.
         sources: The sources by name.
         grids: One ``TensorAction`` on ``shape`` per generator, fixing the feature axes.
+        rounded: Some entry of a block was computed, not copied: equal bits no longer prove equal numbers.
     """
 
     shape: tuple[int, ...]
@@ -76,6 +79,7 @@ class Picture:
     blocks: Mapping[str, Block]
     sources: Mapping[str, Source]
     grids: tuple[TensorAction, ...]
+    rounded: bool = False
 
     @property
     def rows(self) -> int:
@@ -93,28 +97,33 @@ class Picture:
         """The same sources, every block replaced by ``function(block)``."""
         return replace(self, blocks={name: function(block) for name, block in self.blocks.items()}, **changes)
 
-    def dense(self) -> ndarray:
-        """All blocks side by side, in the order of ``blocks``. Cost: rows times the sum of the source dimensions."""
-        return np.concatenate([np.zeros((self.rows, 0)), *(dense(block) for block in self.blocks.values())], axis=1)
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sources in the order of the columns of ``dense()``: the constant comes last."""
+        return (*(name for name in self.blocks if name != ONE), *((ONE,) if ONE in self.blocks else ()))
 
-    def moved(self, generator: int, whole: ndarray, chosen: ndarray | slice = slice(None)) -> ndarray:
-        """The picture of ``v(g x)`` in the sources at ``x``: all ``A_s P_s(g)`` side by side, for the chosen rows.
+    def dense(self) -> ndarray:
+        """All blocks side by side. Cost: rows times the sum of the source dimensions."""
+        blocks = [dense(self.blocks[name]) for name in self.names]
+        return np.concatenate(blocks, axis=1) if blocks else np.zeros((self.rows, 0))
+
+    def moved(self, generator: int, whole: ndarray) -> ndarray:
+        """The picture of ``v(g x)`` in the sources at ``x``: all ``A_s P_s(g)`` side by side.
 
         Args:
             generator: Number of the generator.
-            whole: ``dense()``, computed once by the caller.
-            chosen: Rows to return.
+            whole: ``dense()`` or some of its rows, computed once by the caller.
         """
-        parts, start = [], 0
-        for name in self.blocks:
-            source = self.sources[name]
-            parts.append(apply_right(whole[chosen, start : start + source.dimension], source.actions[generator]))
-            start += source.dimension
-        return np.concatenate(parts, axis=1) if parts else whole[chosen]
+        actions = [self.sources[name].actions[generator] for name in self.names]
+        if all(isinstance(a, Monomial) for a in actions):
+            return Monomial.direct_sum(actions).apply_right(whole)  # type: ignore[arg-type]
+        cuts = np.cumsum([self.sources[name].dimension for name in self.names])[:-1]
+        parts = np.split(whole, cuts, axis=1)
+        return np.concatenate([apply_right(part, a) for part, a in zip(parts, actions, strict=True)], axis=1)
 
     def stacked(self, attribute: str) -> ndarray:
         """``magnitude`` or ``error`` of all sources, in the order of the columns of ``dense()``."""
-        return np.concatenate([np.zeros(0), *(getattr(self.sources[name], attribute) for name in self.blocks)])
+        return np.concatenate([np.zeros(0), *(getattr(self.sources[name], attribute) for name in self.names)])
 
     def constant(self) -> ndarray:
         """The block of the constant source, as a vector."""
@@ -140,6 +149,18 @@ def kron(left: Matrix, right: Matrix) -> Matrix:
     return np.kron(*(m.dense() if isinstance(m, Monomial) else m for m in (left, right)))
 
 
+def keeps_bits(block: Block) -> bool:
+    """Whether products with the block copy numbers: at most one entry, 1 or -1, in every row and column."""
+    return is_selection(block) and bool(np.all(np.abs(block.data) == 1))
+
+
+def is_selection(block: Block) -> bool:
+    """Sparse, with at most one entry in every row and column."""
+    if not sp.issparse(block):
+        return False
+    return bool(np.diff(block.indptr).max(initial=0) <= 1 and np.bincount(block.indices).max(initial=0) <= 1)
+
+
 def add_blocks(left: Mapping[str, Block], right: Mapping[str, Block]) -> dict[str, Block]:
     """Sum of two values: blocks of one source are added, others stand side by side."""
     out = dict(left)
@@ -162,13 +183,15 @@ def constant_blocks(value: ndarray) -> dict[str, Block]:
 def with_constant(picture: Picture, value: ndarray) -> Picture:
     """``v + value``, one constant per feature."""
     sources = {**picture.sources, ONE: one(picture.generators)}
-    return replace(picture, blocks=add_blocks(picture.blocks, constant_blocks(value)), sources=sources)
+    blocks = add_blocks(picture.blocks, constant_blocks(value))
+    rounded = picture.rounded or (ONE in picture.blocks and bool(np.any(value)))
+    return replace(picture, blocks=blocks, sources=sources, rounded=rounded)
 
 
 def fresh(picture: Picture, source: Source, *, block: Block | None = None, constant: ndarray | None = None) -> Picture:
     """The same shape and grid, the value now pictured by one new source (and a constant)."""
     block = sp.eye_array(picture.rows, format="csr") if block is None else block
-    out = replace(picture, blocks={source.name: block}, sources={source.name: source})
+    out = replace(picture, blocks={source.name: block}, sources={source.name: source}, rounded=False)
     return out if constant is None else with_constant(out, constant)
 
 

@@ -22,7 +22,6 @@ from intertwiner.transport.picture import (
     Source,
     add_blocks,
     dense,
-    fixing,
     kron,
     promote,
     with_constant,
@@ -50,8 +49,11 @@ def _product(weight: ndarray | sp.csr_array, block: Block) -> Block:
     if not sp.issparse(block) or sp.issparse(weight):
         return weight @ block
     if _is_selection(block):  # a gather of columns keeps the weights' own bits
+        rows = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
+        if len(rows) == block.shape[1] == block.shape[0] and np.array_equal(block.indices, rows):
+            return weight if np.all(block.data == 1) else weight * block.data
         out = np.zeros((weight.shape[0], block.shape[1]))
-        out[:, block.indices] = weight[:, np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))] * block.data
+        out[:, block.indices] = np.take(weight, rows, axis=1) * block.data
         return out
     return (block.T @ weight.T).T
 
@@ -180,7 +182,10 @@ def concat(run: Run, node: Node, op: Concat, *parts: Picture) -> Picture:
         raise Lost("a concatenation of values whose positions are moved differently")
     starts = np.cumsum([0, *(p.rows for p in ready)])
     order = np.concatenate(
-        [start + np.arange(p.rows).reshape([p.shape[a] for a in features]) for p, start in zip(ready, starts, strict=False)],
+        [
+            start + np.arange(p.rows).reshape([p.shape[a] for a in features])
+            for p, start in zip(ready, starts, strict=False)
+        ],
         axis=features.index(axis),
     ).ravel()
     sources = {name: s for p in ready for name, s in p.sources.items()}
@@ -197,19 +202,12 @@ def concat(run: Run, node: Node, op: Concat, *parts: Picture) -> Picture:
 
 @rule(Embedding)
 def embedding(run: Run, node: Node, op: Embedding, ids: Picture) -> Picture:
-    if set(ids.blocks) - {ONE} and any(not grid_matrix_is_trivial(ids, name) for name in ids.blocks if name != ONE):
-        raise Lost("the group changes token values, not only their positions")
+    if ids.features:
+        raise Lost("token values come from features, not from an input of tokens")
     weight = op.weight.array
     shape = tuple(node.sample_shape)
     last = len(shape) - 1
     width = weight.shape[1]
-    source = Source(
-        node.name, (Monomial.identity(width),) * ids.generators, np.abs(weight).max(0), np.zeros(width)
-    )
-    grids = tuple(TensorAction(shape, fixing(grid, ()).factors) for grid in ids.grids)
+    source = Source(node.name, (Monomial.identity(width),) * ids.generators, np.abs(weight).max(0), np.zeros(width))
+    grids = tuple(TensorAction(shape, grid.factors) for grid in ids.grids)
     return Picture(shape, (last,), {node.name: sp.eye_array(width, format="csr")}, {node.name: source}, grids)
-
-
-def grid_matrix_is_trivial(picture: Picture, name: str) -> bool:
-    """Every generator fixes the coordinates of a source."""
-    return all(isinstance(a, Monomial) and a.is_identity for a in picture.sources[name].actions)

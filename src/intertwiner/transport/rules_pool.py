@@ -100,7 +100,9 @@ def _over_features(run: Run, node: Node, op: Reduce, x: Picture, axes: tuple[int
     for grid in x.grids:
         small = grid.drop_axes(x.features)
         place = {i: (a if op.keepdim else i) for i, a in enumerate(kept)}
-        grids.append(TensorAction(shape, tuple(AxisFactor(tuple(place[a] for a in f.axes), f.matrix) for f in small.factors)))
+        grids.append(
+            TensorAction(shape, tuple(AxisFactor(tuple(place[a] for a in f.axes), f.matrix) for f in small.factors))
+        )
     if op.reduction in ("mean", "sum"):
         weight = np.full((1, x.rows), 1.0 if op.reduction == "sum" else 1.0 / x.rows)
         return replace(x.map_blocks(lambda block: weight @ block), shape=shape, features=(), grids=tuple(grids))

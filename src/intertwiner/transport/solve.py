@@ -85,12 +85,13 @@ def solve(run: Run, picture: Picture, pointwise: Pointwise, node: Node) -> Pictu
 def _rows(picture: Picture, pointwise: Pointwise, tolerance: float) -> _Rows:
     whole = picture.dense()
     weights, constant = _split(picture, whole)
-    size = np.sqrt(np.einsum("ij,ij->i", weights, weights))
+    square = np.einsum("ij,ij->i", weights, weights)
+    size = np.sqrt(square)
     live = np.flatnonzero(size > tolerance * size.max(initial=0.0))
-    norm = np.ones(len(live))
+    norm = np.ones(len(live)) if pointwise.scale == "none" else np.sqrt(square[live] + constant[live] ** 2)
+    balanced = chosen(whole, live)
     if pointwise.scale != "none":
-        norm = np.sqrt(size[live] ** 2 + constant[live] ** 2)
-    balanced = whole[live] / norm[:, None]
+        balanced = balanced / norm[:, None]
     classes = row_classes(_keys(picture, pointwise, balanced), sign=pointwise.sign, tolerance=tolerance)
     return _Rows(whole, constant, live, balanced, norm, classes.labels, classes.sign, classes.representatives)
 
@@ -102,25 +103,25 @@ def _keys(picture: Picture, pointwise: Pointwise, rows: ndarray) -> ndarray:
 
 def _split(picture: Picture, whole: ndarray) -> tuple[ndarray, ndarray]:
     """Columns that read something, and the constant."""
-    start = 0
-    for name in picture.blocks:
-        if name == ONE:
-            return np.delete(whole, start, axis=1), whole[:, start]
-        start += picture.sources[name].dimension
-    return whole, np.zeros(len(whole))
+    return (whole[:, :-1], whole[:, -1]) if ONE in picture.blocks else (whole, np.zeros(len(whole)))
 
 
 def _match(rows: _Rows, picture: Picture, pointwise: Pointwise, generator: int, tolerance: float) -> _Match:
     first = rows.live[rows.first]
-    moved = _keys(picture, pointwise, picture.moved(generator, rows.balanced, rows.first))
-    keys = _keys(picture, pointwise, rows.balanced[rows.first])
-    found = match_rows(moved, keys, sign=pointwise.sign, tolerance=tolerance)
+    balanced = chosen(rows.balanced, rows.first)
+    moved = _keys(picture, pointwise, picture.moved(generator, balanced))
+    found = match_rows(moved, _keys(picture, pointwise, balanced), sign=pointwise.sign, tolerance=tolerance)
     action = pointwise.lift(found.nearest, rows.constant[first], rows.constant[first])
     exact = found.exact
     if pointwise.scale != "none":  # balancing rounds: what is called exact must hold for the weights themselves
-        own = rows.all[first]
+        own = chosen(rows.all, first)
         exact = bool(np.array_equal(picture.moved(generator, own), found.nearest.apply(own)))
     return _Match(action, found.residual, exact, first[found.unmatched])
+
+
+def chosen(array: ndarray, rows: ndarray) -> ndarray:
+    """Some rows; the array itself where they are all of them in order."""
+    return array if np.array_equal(rows, np.arange(len(array))) else array[rows]
 
 
 def _relation(rows: _Rows, matches: Sequence[_Match], name: str) -> LatentRelation:
@@ -172,14 +173,16 @@ def _source(
 ) -> Source:
     """The distinct neurons after the activation, with their action and their bounds over the box."""
     first = rows.live[rows.first]
-    chosen = np.abs(rows.all[first])
+    size_of = np.abs(chosen(rows.all, first))
     scale = np.ones(len(first)) if keep_bits else rows.norm[rows.first]
     bounds = picture.stacked("magnitude")
-    size = spread(chosen, bounds) / scale
-    error = spread(chosen, picture.stacked("error")) / scale
+    size = spread(size_of, bounds) / scale
+    error = spread(size_of, picture.stacked("error")) / scale
     drift = np.max([np.zeros(len(first)), *(m.residual for m in matches if not m.exact)], axis=0)
-    with np.errstate(invalid="ignore", over="ignore"):  # 0 * inf: a relation without residual drifts nowhere, however large the box
-        drift = np.where(drift > 0, drift * np.linalg.norm(chosen, axis=1) * np.linalg.norm(bounds) / scale, 0.0)
+    with np.errstate(
+        invalid="ignore", over="ignore"
+    ):  # 0 * inf: a relation without residual drifts nowhere, however large the box
+        drift = np.where(drift > 0, drift * np.linalg.norm(size_of, axis=1) * np.linalg.norm(bounds) / scale, 0.0)
         total = np.where(error + drift > 0, pointwise.lipschitz(size) * (error + drift), 0.0)
     actions = tuple(pointwise.phi(m.action).matrix for m in matches)
     return Source(name, actions, pointwise.magnitude(size) + abs(_center(pointwise)), total)
@@ -187,14 +190,18 @@ def _source(
 
 def spread(matrix: ndarray, bounds: ndarray) -> ndarray:
     """``matrix @ bounds`` for nonnegative numbers where a bound may be infinite and 0 * inf counts as 0."""
+    if not bounds.any():
+        return np.zeros(len(matrix))
     finite = np.isfinite(bounds)
+    if finite.all():
+        return matrix @ bounds
     out = matrix[:, finite] @ bounds[finite]
-    return out if finite.all() else np.where(np.any(matrix[:, ~finite] > 0, axis=1), np.inf, out)
+    return np.where(np.any(matrix[:, ~finite] > 0, axis=1), np.inf, out)
 
 
 def _center(pointwise: Pointwise) -> float:
     """The value about which the function is odd, where a sign flip is a reflection (1/2 for a sigmoid)."""
-    return pointwise.zero_value if pointwise.flips_shift else 0.0
+    return pointwise.zero_value if pointwise.sign and pointwise.flips_shift else 0.0
 
 
 def joint_permutation(
@@ -228,7 +235,9 @@ def joint_permutation(
         ),
     )
     if any(len(f.unmatched) for f in found):
-        raise Broken(f"no permutation of the features fits {node.op.kind}: rows {found[0].unmatched[:5].tolist()} are missing")
+        raise Broken(
+            f"no permutation of the features fits {node.op.kind}: rows {found[0].unmatched[:5].tolist()} are missing"
+        )
     actions = tuple(f.nearest for f in found)
     sources = []
     for k, (picture, whole) in enumerate(zip(pictures, wholes, strict=True)):

@@ -1,0 +1,179 @@
+"""The typer application: every command with its options, and nothing of what they do."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from intertwiner.cli import exits, spellings
+from intertwiner.cli.audit import Wish, run_audit
+from intertwiner.cli.comparison import run_compare
+from intertwiner.cli.demo import run_demo
+from intertwiner.cli.selfcheck import run_selfcheck
+from intertwiner.cli.subject import Words
+from intertwiner.cli.taps import run_taps
+
+app = typer.Typer(
+    name="intertwiner",
+    help="Find the group action that every hidden layer of a trained network carries.",
+    epilog="'intertwiner COMMAND --help' tells more; 'intertwiner audit --help' has the tables of spellings.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A .pt2 file, a saved folder, or module:callable.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="state_dict for module:callable: .safetensors, or .pt with weights_only=True."),
+]
+Data = Annotated[
+    list[str] | None, typer.Option(metavar="DATA", help="Samples; see the table below. Repeat for several inputs.")
+]
+Example = Annotated[
+    list[str] | None,
+    typer.Option(metavar="SHAPE", help="Shape of one sample, as in 1x28x28, where there are no data: noise is used."),
+]
+Outputs = Annotated[
+    list[str] | None, typer.Option(metavar="NAME", help="Which of several outputs to keep. Repeat, or use commas.")
+]
+Scale = Annotated[
+    str | None, typer.Option(metavar="FACTOR", help="Times this, to the network's float type; for bytes, 1/255.")
+]
+Samples = Annotated[int | None, typer.Option(min=1, metavar="N", help="Read at most N samples.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"intertwiner {version('intertwiner')}")
+        raise typer.Exit(exits.PROVED)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        raise typer.Exit(exits.WRONG_USE)
+
+
+@app.command(epilog=spellings.audit_epilog())
+@exits.guarded
+def audit(
+    model: Model,
+    *,
+    group: Annotated[str, typer.Option(metavar="GROUP", help="The group: a name, a Cayley table, or module:callable.")],
+    input_: Annotated[
+        list[str], typer.Option("--input", metavar="ACTION", help="How it acts on inputs; name=ACTION for several.")
+    ],
+    output: Annotated[
+        list[str], typer.Option("--output", metavar="ACTION", help="How it acts on outputs; name=ACTION for several.")
+    ],
+    data: Data = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write audit.json and report.html there, both or none.")
+    ] = None,
+    weights: Weights = None,
+    json: Json = False,
+    max_defect: Annotated[
+        float, typer.Option(min=0.0, help="Exit with 0 up to this worst defect, proved or not.")
+    ] = 0.0,
+    taps: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Taps to report; repeat, or use commas. 'intertwiner taps' lists them."),
+    ] = None,
+    outputs: Outputs = None,
+    max_samples: Samples = None,
+    scale: Scale = None,
+    example: Example = None,
+    seed: Seed = 0,
+    nulls: Annotated[bool, typer.Option("--nulls/--no-nulls", help="Measure what the figures stand against.")] = True,
+    weights_only: Annotated[
+        bool, typer.Option("--weights-only", help="Follow the weights; measure nothing on data.")
+    ] = False,
+    box: Annotated[float, typer.Option(help="The bound of a proof covers inputs with |x| <= box.")] = 1.0,
+) -> int:
+    """Audit a network under a symmetry: verdict, defects, the action at every layer."""
+    words = Words(model, weights, tuple(data or ()), tuple(example or ()), _split(outputs), scale, max_samples)
+    wish = Wish(
+        words, group, tuple(input_), tuple(output), out=out, as_json=json, max_defect=max_defect, taps=_split(taps),
+        seed=seed, nulls=nulls, data=not weights_only, box=box,
+    )  # fmt: skip
+    return run_audit(wish)
+
+
+@app.command()
+@exits.guarded
+def demo(
+    *,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the reports go.")] = Path("report"),
+) -> int:
+    """Audit the bundled networks; writes FOLDER/report.html and a report for each."""
+    return run_demo(out)
+
+
+@app.command()
+@exits.guarded
+def selfcheck(
+    *,
+    count: Annotated[int, typer.Option(min=1, help="How many networks to plant.")] = 600,
+    full: Annotated[bool, typer.Option("--full", help="Plant every kind once instead.")] = False,
+    seed: Seed = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="one per core")] = None,
+    json: Json = False,
+) -> int:
+    """Plant networks with known actions on this machine, and find them again. Exit code 1 where one is missed."""
+    return run_selfcheck(count, full=full, seed=seed, workers=workers, as_json=json)
+
+
+@app.command()
+@exits.guarded
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A folder with audit.json, or the file.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another.")],
+    *,
+    json: Json = False,
+) -> int:
+    """Set two audits side by side: verdict, defects, status and R2 by tap."""
+    return run_compare(first, second, as_json=json)
+
+
+@app.command()
+@exits.guarded
+def taps(
+    model: Model,
+    *,
+    weights: Weights = None,
+    example: Example = None,
+    data: Data = None,
+    scale: Scale = None,
+    outputs: Outputs = None,
+    json: Json = False,
+) -> int:
+    """List the taps of a network, its latent spaces and their gauge groups."""
+    words = Words(model, weights, tuple(data or ()), tuple(example or ()), _split(outputs), scale, max_samples=2)
+    return run_taps(words, as_json=json)
+
+
+def _split(values: list[str] | None) -> tuple[str, ...]:
+    """Repeated options and commas alike."""
+    return tuple(part.strip() for value in values or () for part in value.split(",") if part.strip())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    try:
+        code = exits.run_app(app, arguments)
+    except KeyboardInterrupt:
+        code = exits.interrupted()
+    raise SystemExit(code)

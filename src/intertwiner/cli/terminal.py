@@ -1,0 +1,57 @@
+"""Plain tables on the standard output and progress bars on the error stream, within 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from intertwiner.cli.exits import printable
+
+PATIENCE = 2.0
+"""Seconds before a progress bar appears."""
+
+WIDTH = 80
+
+T = TypeVar("T")
+
+
+def columns(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Cells side by side, negative widths to the right; a cell that is too wide pushes the rest, and is never cut.
+
+    >>> columns(("tap", "3", "ok"), (6, -4, 5))
+    'tap      3 ok'
+    """
+    out = ""
+    for cell, width in zip(cells, widths, strict=True):
+        text = printable(cell)
+        out += f"{text:>{-width}} " if width < 0 else f"{text:<{width - 1}} "
+    return out.rstrip()
+
+
+def paragraph(text: str, indent: int = 2) -> str:
+    """Text wrapped to the width of the page."""
+    pad = " " * indent
+    return textwrap.fill(printable(text), WIDTH, initial_indent=pad, subsequent_indent=pad)
+
+
+def progress(items: Sequence[T], title: str) -> Iterator[T]:
+    """The items, under a bar on the error stream once two seconds are over."""
+    start, done = time.monotonic(), 0
+    for done, item in enumerate(items, start=1):
+        yield item
+        if time.monotonic() - start > PATIENCE:
+            break
+    left = items[done:]
+    if not left:
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    # The standard output is left alone: rich would otherwise send the printed rows to the error stream.
+    with Progress(console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task(title, total=len(items), completed=done)
+        for item in left:
+            yield item
+            bar.advance(task)
