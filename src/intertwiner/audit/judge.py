@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from intertwiner.network import Network
+from intertwiner.network import Network, PointwiseOp
 from intertwiner.numerics.tolerance import ABOVE_NOISE
 from intertwiner.symmetry import BoundSymmetry
 from intertwiner.transport import Carried
@@ -68,9 +68,14 @@ def _why_not(network: Network, carried: Carried) -> str:
     if broken:
         tap = network.node(broken[0].name).tap
         missing = max(len(f) for f in broken[0].failed)
+        bypass = any(
+            isinstance(op, PointwiseOp) and op.pointwise.bypass
+            for op in (network.node(user).op for user in network.node(broken[0].name).users)
+        )
         return (
             f"the weights carry no action at {tap}: {missing} neurons have no partner, largest relative residual "
             f"{broken[0].residual:.2g}"
+            + (" (flipped neurons that a bypass hides are not looked for)" if bypass else "")
         )
     open_ends = [o for o in carried.outputs.values() if not o.closes]
     if open_ends:

@@ -91,7 +91,12 @@ def _shapes(network: Network) -> tuple[Any, Any]:
     ins = {spec.name: tuple(spec.shape[1:] if spec.batched else spec.shape) for spec in network.inputs}
     last = network.nodes[-1]
     outs = {name: tuple(network.node(n).sample_shape) for name, n in zip(network.outputs, last.inputs, strict=True)}
-    return tuple(next(iter(d.values())) if len(d) == 1 else d for d in (ins, outs))
+    return _only(ins), _only(outs)
+
+
+def _only(shapes: dict[str, tuple[int, ...]]) -> Any:
+    """The one shape where there is one."""
+    return next(iter(shapes.values())) if len(shapes) == 1 else shapes
 
 
 def noise_like(example: tuple[Tensor, ...], count: int, seed: int) -> tuple[Tensor, ...]:

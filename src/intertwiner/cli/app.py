@@ -26,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="A .pt2 file, a saved folder, or module:callable.")]
+Model = Annotated[str, typer.Argument(help="A .pt2 file, a saved folder, or module:callable.")]
 Weights = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="state_dict for module:callable: .safetensors, or .pt with weights_only=True."),
@@ -46,7 +46,7 @@ Scale = Annotated[
 ]
 Samples = Annotated[int | None, typer.Option(min=1, metavar="N", help="Read at most N samples.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
+Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Of everything random.")]
 
 
 def _version(asked: bool) -> None:
@@ -67,7 +67,7 @@ def _root(
         raise typer.Exit(exits.WRONG_USE)
 
 
-@app.command(epilog=spellings.audit_epilog())
+@app.command(epilog=spellings.audit_epilog(), short_help="Audit a network: the action at every layer.")
 @exits.guarded
 def audit(
     model: Model,
@@ -86,7 +86,7 @@ def audit(
     weights: Weights = None,
     json: Json = False,
     max_defect: Annotated[
-        float, typer.Option(min=0.0, help="Exit with 0 up to this worst defect, proved or not.")
+        float, typer.Option(min=0.0, metavar="X", help="Exit with 0 up to this worst defect, proved or not.")
     ] = 0.0,
     taps: Annotated[
         list[str] | None,
@@ -101,7 +101,7 @@ def audit(
     weights_only: Annotated[
         bool, typer.Option("--weights-only", help="Follow the weights; measure nothing on data.")
     ] = False,
-    box: Annotated[float, typer.Option(help="The bound of a proof covers inputs with |x| <= box.")] = 1.0,
+    box: Annotated[float, typer.Option(metavar="X", help="The bound of a proof covers inputs with |x| <= box.")] = 1.0,
 ) -> int:
     """Audit a network under a symmetry: verdict, defects, the action at every layer."""
     words = Words(model, weights, tuple(data or ()), tuple(example or ()), _split(outputs), scale, max_samples)
@@ -112,7 +112,7 @@ def audit(
     return run_audit(wish)
 
 
-@app.command()
+@app.command(short_help="Audit the bundled networks.")
 @exits.guarded
 def demo(
     *,
@@ -122,21 +122,23 @@ def demo(
     return run_demo(out)
 
 
-@app.command()
+@app.command(short_help="Does it work on this machine?")
 @exits.guarded
 def selfcheck(
     *,
-    count: Annotated[int, typer.Option(min=1, help="How many networks to plant.")] = 600,
+    count: Annotated[int, typer.Option(min=1, metavar="N", help="How many networks to plant.")] = 600,
     full: Annotated[bool, typer.Option("--full", help="Plant every kind once instead.")] = False,
     seed: Seed = 0,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="one per core")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Processes.", show_default="one per core")
+    ] = None,
     json: Json = False,
 ) -> int:
     """Plant networks with known actions on this machine, and find them again. Exit code 1 where one is missed."""
     return run_selfcheck(count, full=full, seed=seed, workers=workers, as_json=json)
 
 
-@app.command()
+@app.command(short_help="Two audits side by side.")
 @exits.guarded
 def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help="A folder with audit.json, or the file.")],
@@ -148,7 +150,7 @@ def compare(
     return run_compare(first, second, as_json=json)
 
 
-@app.command()
+@app.command(short_help="The taps of a network, and their spaces.")
 @exits.guarded
 def taps(
     model: Model,

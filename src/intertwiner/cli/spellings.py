@@ -16,7 +16,7 @@ MODELS: Table = (
 )
 
 GROUPS: Table = (
-    ("C4 D4 S5 A5 Q8 V4 Dic3 F20", "cyclic, dihedral (D4 has 8 elements), symmetric, ..."),
+    ("C4 D4 S5 A5 Q8 V4 Dic3 F20", "cyclic, dihedral (D4 has 8 elements; generators r, a quarter turn, and s, a mirror), symmetric, ..."),
     ("S5xS5, C2^3", "products and powers"),
     ("file.npy|.npz|.json", "a Cayley table, entry (g, h) is g after h, element 0 the identity; .npz may hold "
      "table and generators, .json a list of rows or a group that this library wrote"),
@@ -88,7 +88,10 @@ def table(title: str, rows: Table, left: int = 28) -> str:
 
 def audit_epilog() -> str:
     """What stands below the options of ``intertwiner audit --help``."""
-    example = "intertwiner audit net.pt2 --group D4 --input image --output invariant \\\n      --data images.npz --out report/"
+    example = (
+        "intertwiner audit net.pt2 --group D4 --input image --output invariant \\\n"
+        "      --data images.npz --out report/"
+    )
     return "\n\n".join(
         [
             f"\b\nExample:\n  {example}",

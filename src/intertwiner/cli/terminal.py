@@ -39,10 +39,9 @@ def paragraph(text: str, indent: int = 2) -> str:
 def progress(items: Sequence[T], title: str) -> Iterator[T]:
     """The items, under a bar on the error stream once two seconds are over."""
     start, done = time.monotonic(), 0
-    for done, item in enumerate(items, start=1):
-        yield item
-        if time.monotonic() - start > PATIENCE:
-            break
+    while done < len(items) and time.monotonic() - start <= PATIENCE:
+        yield items[done]
+        done += 1
     left = items[done:]
     if not left:
         return

@@ -197,14 +197,9 @@ def _watched(trials: Iterator[Trial], total: int) -> Iterator[Trial]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (
-        TextColumn("selfcheck"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    columns = (TextColumn("selfcheck"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console, status = Console(stderr=True), TextColumn("{task.description}")
+    with Progress(*columns, status, console=console, transient=True, disable=not console.is_terminal) as bar:
         task, failed = bar.add_task("", total=total), 0
         for trial in trials:
             failed += bool(trial.problems)

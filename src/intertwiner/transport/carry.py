@@ -15,9 +15,9 @@ import numpy as np
 from intertwiner.errors import ShapeMismatch
 from intertwiner.network import Constant, Input, Network, Node, Opaque, Output
 from intertwiner.numerics.monomial import Monomial
-from intertwiner.symmetry import BoundSymmetry, OpaqueAction, TensorAction
+from intertwiner.symmetry import BoundSymmetry, TensorAction
 from intertwiner.transport import rules_linear, rules_nonlinear, rules_pointwise, rules_pool, rules_shape  # noqa: F401
-from intertwiner.transport.inputs import input_picture
+from intertwiner.transport.inputs import input_picture, structured
 from intertwiner.transport.picture import Lost, Picture, fixing, promote
 from intertwiner.transport.relation import LatentRelation, OutputRelation
 from intertwiner.transport.solve import Broken, spread
@@ -79,7 +79,7 @@ def carry(network: Network, symmetry: BoundSymmetry, *, tolerance: float, box: f
     outputs: dict[str, OutputRelation] = {}
     for node in network.nodes:
         if isinstance(node.op, Output):
-            outputs = _close(node, symmetry, pictures, lost, tolerance)
+            outputs = _close(node, node.op.names, symmetry, pictures, lost, tolerance=tolerance)
             continue
         if any(name in lost for name in node.inputs):
             lost[node.name] = ""
@@ -123,7 +123,7 @@ def _step(
     run: Run, node: Node, network: Network, symmetry: BoundSymmetry, pictures: Mapping[str, Picture], box: float
 ) -> Picture:
     if isinstance(node.op, Input):
-        return input_picture(node, network, symmetry, box)
+        return input_picture(node, node.op.position, network, symmetry, box)
     if isinstance(node.op, Opaque):
         raise Lost(f"{node.op.target}: {node.op.reason}")
     if isinstance(node.op, Constant):
@@ -137,30 +137,35 @@ def _step(
 
 
 def _close(
-    node: Node, symmetry: BoundSymmetry, pictures: Mapping[str, Picture], lost: dict[str, str], tolerance: float
+    node: Node,
+    labels: Sequence[str],
+    symmetry: BoundSymmetry,
+    pictures: Mapping[str, Picture],
+    lost: dict[str, str],
+    *,
+    tolerance: float,
 ) -> dict[str, OutputRelation]:
     actions = [symmetry.output_action(g) for g in symmetry.group.generators]
     out = {}
-    for position, (label, name) in enumerate(zip(node.op.names, node.inputs, strict=True)):
+    for position, (label, name) in enumerate(zip(labels, node.inputs, strict=True)):
         if name in lost:
             continue
         try:
-            out[label] = close_output(label, pictures[name], [a[position] for a in actions], tolerance)
+            wanted = structured([a[position] for a in actions], "output")
+            out[label] = close_output(label, pictures[name], wanted, tolerance)
         except Lost as reason:
             lost[node.name] = str(reason)
     return out
 
 
-def close_output(
-    label: str, picture: Picture, actions: Sequence[TensorAction | OpaqueAction], tolerance: float
-) -> OutputRelation:
+def close_output(label: str, picture: Picture, actions: Sequence[TensorAction], tolerance: float) -> OutputRelation:
     """Compare the picture of an output, moved by every generator, with the output action."""
     picture = _fitted(picture, actions)
     whole = picture.dense()
     size = np.linalg.norm(whole, axis=1)
     bounds = picture.stacked("magnitude")
     change = spread(np.abs(whole), picture.stacked("error"))
-    exact, residual, worst = True, 0.0, float(change.max(initial=0.0))
+    exact, residual, worst = not picture.rounded, 0.0, float(change.max(initial=0.0))
     for generator, action in enumerate(actions):
         moved = picture.moved(generator, whole)
         matrix = action.matrix_on(picture.features)
@@ -174,11 +179,8 @@ def close_output(
     return OutputRelation(label, exact, residual, worst, residual <= tolerance)
 
 
-def _fitted(picture: Picture, actions: Sequence[TensorAction | OpaqueAction]) -> Picture:
+def _fitted(picture: Picture, actions: Sequence[TensorAction]) -> Picture:
     """The picture with every axis as a feature that the output action does not move as the network does."""
-    for action in actions:
-        if isinstance(action, OpaqueAction):
-            raise Lost("the output action is a callable without a matrix")
     try:
         for grid, action in zip(picture.grids, actions, strict=True):
             action.matrix_on(picture.features)

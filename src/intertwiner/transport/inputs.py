@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import scipy.sparse as sp
 from numpy import ndarray
@@ -9,25 +11,22 @@ from numpy import ndarray
 from intertwiner.network import Conv, Embedding, Linear, Network, Node, Op, Permute, Pool, Reshape
 from intertwiner.numerics.monomial import Monomial
 from intertwiner.numerics.tolerance import ROUNDING
-from intertwiner.symmetry import BoundSymmetry, OpaqueAction, TensorAction
-from intertwiner.transport.picture import Lost, Matrix, Picture, Source, fixing, matrix_on
+from intertwiner.symmetry import Action, BoundSymmetry, TensorAction
+from intertwiner.transport.picture import Block, Lost, Matrix, Picture, Source, fixing, matrix_on
 
 
-def input_picture(node: Node, network: Network, symmetry: BoundSymmetry, box: float) -> Picture:
+def input_picture(node: Node, position: int, network: Network, symmetry: BoundSymmetry, box: float) -> Picture:
     """Features are the axis that the first layer mixes, everything else is the grid.
 
     Raises:
         Lost: If the action is a callable without a matrix.
     """
-    position = node.op.position
-    actions = [symmetry.input_action(g)[position] for g in symmetry.group.generators]
-    if any(isinstance(a, OpaqueAction) for a in actions):
-        raise Lost("the input action is a callable without a matrix")
+    actions = structured([symmetry.input_action(g)[position] for g in symmetry.group.generators], "input")
     shape = tuple(node.sample_shape)
     features = _feature_axes(node, network, actions)
     matrices = tuple(matrix_on(action, features) if features else Monomial.identity(1) for action in actions)
     count = int(np.prod([shape[a] for a in features]))
-    block: ndarray | sp.csr_array = sp.eye_array(count, format="csr")
+    block: Block = sp.eye_array(count, format="csr")
     bound = np.full(count, box)
     if not all(_is_orthogonal(m) for m in matrices):
         block, matrices = _whitened(symmetry, position, features)
@@ -35,6 +34,18 @@ def input_picture(node: Node, network: Network, symmetry: BoundSymmetry, box: fl
     source = Source(node.name, matrices, bound, np.zeros(count))
     grids = tuple(fixing(action, features) for action in actions)
     return Picture(shape, features, {node.name: block}, {node.name: source}, grids)
+
+
+def structured(actions: Sequence[Action], what: str) -> list[TensorAction]:
+    """The same actions, known to have matrices.
+
+    Raises:
+        Lost: One of them is a callable without a matrix.
+    """
+    out = [action for action in actions if isinstance(action, TensorAction)]
+    if len(out) < len(actions):
+        raise Lost(f"the {what} action is a callable without a matrix")
+    return out
 
 
 def _feature_axes(node: Node, network: Network, actions: list[TensorAction]) -> tuple[int, ...]:
@@ -76,14 +87,12 @@ def _whitened(symmetry: BoundSymmetry, position: int, features: tuple[int, ...])
         ``x`` in terms of ``u``, and the orthogonal matrices of the generators on ``u``.
     """
     group = symmetry.group
-    metric = 0.0
-    for g in range(group.order):
-        matrix = _dense(symmetry.input_action(g)[position].matrix_on(features))
-        metric = metric + matrix.T @ matrix / group.order
+    actions = structured([symmetry.input_action(g)[position] for g in range(group.order)], "input")
+    matrices = [_dense(action.matrix_on(features)) for action in actions]
+    metric = np.mean([m.T @ m for m in matrices], axis=0)
     lower = np.linalg.cholesky(metric).T
     back = np.linalg.inv(lower)
-    moved = (_dense(symmetry.input_action(g)[position].matrix_on(features)) for g in group.generators)
-    return back, tuple(lower @ m @ back for m in moved)
+    return back, tuple(lower @ matrices[g] @ back for g in group.generators)
 
 
 def _dense(matrix: Matrix) -> ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import prod
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -22,6 +23,8 @@ from intertwiner.transport.picture import (
     Source,
     add_blocks,
     dense,
+    is_selection,
+    keeps_bits,
     kron,
     promote,
     with_constant,
@@ -33,22 +36,23 @@ from intertwiner.transport.table import Run, rule
 def linear(run: Run, node: Node, op: Linear, x: Picture) -> Picture:
     last = len(x.shape) - 1
     x = promote(x, (last,))
-    weight = op.weight.array
+    weight: Any = op.weight.array
     if x.features != (last,):  # other feature axes ride along, one copy of the weight each
         copies = prod(x.shape[a] for a in x.features if a != last)
         weight = sp.kron(sp.eye_array(copies), weight, format="csr")
     shape = (*x.shape[:last], len(op.weight.array))
     grids = tuple(TensorAction(shape, grid.factors) for grid in x.grids)
-    out = replace(x.map_blocks(lambda block: _product(weight, block)), shape=shape, grids=grids)
+    rounded = x.rounded or not all(keeps_bits(block) for block in x.blocks.values())
+    out = replace(x.map_blocks(lambda block: _product(weight, block)), shape=shape, grids=grids, rounded=rounded)
     if op.bias is None:
         return out
     return with_constant(out, np.tile(op.bias.array, out.rows // len(op.bias.array)))
 
 
-def _product(weight: ndarray | sp.csr_array, block: Block) -> Block:
+def _product(weight: Any, block: Block) -> Block:
     if not sp.issparse(block) or sp.issparse(weight):
         return weight @ block
-    if _is_selection(block):  # a gather of columns keeps the weights' own bits
+    if is_selection(block):  # a gather of columns keeps the weights' own bits
         rows = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
         if len(rows) == block.shape[1] == block.shape[0] and np.array_equal(block.indices, rows):
             return weight if np.all(block.data == 1) else weight * block.data
@@ -56,11 +60,6 @@ def _product(weight: ndarray | sp.csr_array, block: Block) -> Block:
         out[:, block.indices] = np.take(weight, rows, axis=1) * block.data
         return out
     return (block.T @ weight.T).T
-
-
-def _is_selection(block: sp.csr_array) -> bool:
-    """At most one entry in every row and column."""
-    return bool(np.diff(block.indptr).max(initial=0) <= 1 and np.bincount(block.indices).max(initial=0) <= 1)
 
 
 @rule(Conv)
@@ -85,7 +84,8 @@ def conv(run: Run, node: Node, op: Conv, x: Picture) -> Picture:
         sources[new.name] = new
     shape = tuple(node.sample_shape)
     grids = tuple(TensorAction(shape, (AxisFactor(space, move),)) for move, _ in induced)
-    out = replace(x, shape=shape, blocks=blocks, sources=sources, grids=grids)
+    rounded = x.rounded or not all(keeps_bits(block) for block in x.blocks.values())
+    out = replace(x, shape=shape, blocks=blocks, sources=sources, grids=grids, rounded=rounded)
     return out if op.bias is None else with_constant(out, op.bias.array)
 
 
@@ -148,10 +148,12 @@ def affine(run: Run, node: Node, op: ChannelAffine, x: Picture) -> Picture:
         scale = op.scale.array.reshape(op.scale.shape[1:])
         x = promote(x, tuple(a for a in range(len(x.shape)) if scale.shape[a] > 1))
         along = np.broadcast_to(scale, tuple(n if a in x.features else 1 for a, n in enumerate(x.shape))).ravel()
-        x = x.map_blocks(lambda block: scale_rows(block, along))
+        exact = np.all(np.abs(along) == 1) or all(keeps_bits(block) for block in x.blocks.values())
+        x = x.map_blocks(lambda block: scale_rows(block, along), rounded=x.rounded or not exact)
     if op.shift is not None:
         blocks, sources = field(x, op.shift.array.reshape(op.shift.shape[1:]))
-        x = replace(x, blocks=add_blocks(x.blocks, blocks), sources={**x.sources, **sources})
+        rounded = x.rounded or bool(set(blocks) & set(x.blocks))
+        x = replace(x, blocks=add_blocks(x.blocks, blocks), sources={**x.sources, **sources}, rounded=rounded)
     return x
 
 
@@ -169,7 +171,9 @@ def add(run: Run, node: Node, op: Add, *terms: Picture) -> Picture:
     for weight, term in zip(op.weights, ready, strict=True):
         blocks = add_blocks(blocks, term.map_blocks(lambda b, w=weight: b if w == 1 else b * w).blocks)
         sources.update(term.sources)
-    return replace(ready[0], blocks=blocks, sources=sources)
+    names = [name for term in ready for name in term.blocks]
+    rounded = any(t.rounded for t in ready) or len(set(names)) < len(names) or any(abs(w) != 1 for w in op.weights)
+    return replace(ready[0], blocks=blocks, sources=sources, rounded=rounded)
 
 
 @rule(Concat)
@@ -197,7 +201,8 @@ def concat(run: Run, node: Node, op: Concat, *parts: Picture) -> Picture:
         if blocks[name].nnz > 0.3 * prod(blocks[name].shape):
             blocks[name] = blocks[name].toarray()
     shape = tuple(node.sample_shape)
-    return Picture(shape, features, blocks, sources, tuple(TensorAction(shape, g.factors) for g in ready[0].grids))
+    moved = tuple(TensorAction(shape, grid.factors) for grid in ready[0].grids)
+    return Picture(shape, features, blocks, sources, moved, any(p.rounded for p in ready))
 
 
 @rule(Embedding)

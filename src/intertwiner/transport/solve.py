@@ -13,7 +13,7 @@ The post-activation is again pictured linearly in the joined coordinates, so the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -74,7 +74,7 @@ def solve(run: Run, picture: Picture, pointwise: Pointwise, node: Node) -> Pictu
     at = node.inputs[0]
     rows = _rows(picture, pointwise, run.tolerance)
     matches = [_match(rows, picture, pointwise, g, run.tolerance) for g in range(picture.generators)]
-    relation = _relation(rows, matches, at)
+    relation = _relation(rows, matches, at, exact=not picture.rounded)
     run.relations[at] = relation
     if not relation.complete:
         raise Broken(_message(relation, rows))
@@ -124,20 +124,27 @@ def chosen(array: ndarray, rows: ndarray) -> ndarray:
     return array if np.array_equal(rows, np.arange(len(array))) else array[rows]
 
 
-def _relation(rows: _Rows, matches: Sequence[_Match], name: str) -> LatentRelation:
+def _relation(rows: _Rows, matches: Sequence[_Match], name: str, *, exact: bool) -> LatentRelation:
     distinct = np.full(len(rows.all), -1)
     distinct[rows.live] = rows.label
     factor = np.ones(len(rows.all))
     factor[rows.live] = rows.factor
     return LatentRelation(
         name=name,
-        actions=tuple(m.action.matrix for m in matches),
+        actions=tuple(_monomial(m.action) for m in matches),
         distinct=distinct,
         factor=factor,
-        exact=all(m.exact for m in matches),
+        exact=exact and all(m.exact for m in matches),
         residual=max((float(m.residual.max(initial=0.0)) for m in matches), default=0.0),
         failed=tuple(m.failed for m in matches),
     )
+
+
+def _monomial(element: GaugeElement) -> Monomial:
+    """The matrix of a gauge element of a pointwise nonlinearity."""
+    if not isinstance(element.matrix, Monomial):
+        raise Lost("a nonlinearity whose gauge is not monomial has no transport rule")
+    return element.matrix
 
 
 def _message(relation: LatentRelation, rows: _Rows) -> str:
@@ -159,13 +166,14 @@ def _after(
     diagonal = Monomial.diagonal(ones if keep_bits else rows.factor)
     after = pointwise.phi(pointwise.lift(diagonal, rows.constant[rows.live], rows.constant[parent]))
     source = _source(rows, matches, picture, pointwise, name, keep_bits=keep_bits)
-    coefficients = after.matrix.factor
+    coefficients = _monomial(after).factor
     block = sp.csr_array((coefficients, (rows.live, rows.label)), shape=(count, len(rows.first)))
     constant = np.zeros(count)
     constant[rows.live] = _center(pointwise) * coefficients + after.constant
     fixed = np.setdiff1d(np.arange(count), rows.live)
     constant[fixed] = pointwise.apply(rows.constant[fixed])
-    return fresh(picture, source, block=block, constant=constant)
+    after_all = fresh(picture, source, block=block, constant=constant)
+    return replace(after_all, rounded=not keep_bits or len(fixed) > 0)
 
 
 def _source(
@@ -184,7 +192,7 @@ def _source(
     ):  # 0 * inf: a relation without residual drifts nowhere, however large the box
         drift = np.where(drift > 0, drift * np.linalg.norm(size_of, axis=1) * np.linalg.norm(bounds) / scale, 0.0)
         total = np.where(error + drift > 0, pointwise.lipschitz(size) * (error + drift), 0.0)
-    actions = tuple(pointwise.phi(m.action).matrix for m in matches)
+    actions = tuple(_monomial(pointwise.phi(m.action)) for m in matches)
     return Source(name, actions, pointwise.magnitude(size) + abs(_center(pointwise)), total)
 
 
@@ -229,7 +237,7 @@ def joint_permutation(
             tuple(f.nearest for f in found),
             np.arange(len(target)),
             np.ones(len(target)),
-            all(f.exact for f in found),
+            all(f.exact for f in found) and not any(p.rounded for p in pictures),
             max((float(f.residual.max(initial=0.0)) for f in found), default=0.0),
             tuple(f.unmatched for f in found),
         ),
