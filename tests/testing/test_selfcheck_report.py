@@ -96,8 +96,12 @@ def test_counts_are_positive(wrong: dict[str, int]) -> None:
 @pytest.mark.slow
 def test_ctrl_c_ends_the_workers_too() -> None:
     script = "from intertwiner.testing import selfcheck\nif __name__ == '__main__':\n    selfcheck(600, workers=2)\n"
-    process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     time.sleep(20)
     os.killpg(process.pid, signal.SIGINT)

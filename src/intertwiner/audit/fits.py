@@ -4,7 +4,9 @@ r"""From second moments to latent actions: the best affine map, the best element
 
 fitted on one half of the samples and judged on the other. The affine fit bounds every element of K_i from above;
 it proves no action (theory 6: linear .4 to .98 where no permutation exists), so both stand side by side, with nulls:
-the element found for g judged on another g, and the same fit in the same network with shuffled weights.
+the element found for g judged on another g, the best element where the positions are moved by another g, and the same
+fit in the same network with shuffled weights. Inside K constants count as errors, unless K has shifts; the share of
+variance about the means stands beside it, for K, for plain permutations and for no move of features at all.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor, fx
 
+from intertwiner.audit.found import Found, found_in
 from intertwiner.audit.measure import InputAction
 from intertwiner.audit.moments import Inputs, Moments, SplitMoments, TapLayout
 from intertwiner.audit.spread import Spread
@@ -59,6 +62,12 @@ class TapFit:
         noise_floor: Share of variance that rounding makes; None where it was not measured.
         null_wrong_element: R2 of the element found for g when judged on another element.
         null_random_network: Held-out R2 of the best element in the same network with shuffled weights.
+        null_wrong_positions: R2 of the best element where positions are moved by another element than the input;
+            None where the tap has no positions.
+        centred_r2: ``gauge_r2`` up to a constant: fitted and judged on deviations from the means.
+        permutation_r2: ``centred_r2`` of the best plain permutation of the features.
+        identity_r2: ``centred_r2`` of no move of features: only the positions move.
+        found: What the best element, up to a constant, does to the features; None where it mixes them.
     """
 
     linear_r2: float
@@ -71,6 +80,11 @@ class TapFit:
     noise_floor: float | None = None
     null_wrong_element: float | None = None
     null_random_network: float | None = None
+    null_wrong_positions: float | None = None
+    centred_r2: float = float("nan")
+    permutation_r2: float = float("nan")
+    identity_r2: float = float("nan")
+    found: Found | None = None
 
     @property
     def defect(self) -> float:
@@ -86,8 +100,13 @@ class TapFit:
             "noise_floor": self.noise_floor,
             "null_wrong_element": self.null_wrong_element,
             "null_random_network": self.null_random_network,
+            "null_wrong_positions": self.null_wrong_positions,
+            "centred_r2": self.centred_r2,
+            "permutation_r2": self.permutation_r2,
+            "identity_r2": self.identity_r2,
         }
-        return {name: v if v is not None and np.isfinite(v) else None for name, v in values.items()}
+        record = {name: v if v is not None and np.isfinite(v) else None for name, v in values.items()}
+        return record | {"found": None if self.found is None else self.found.to_json()}
 
 
 def fit_tap(
@@ -96,6 +115,7 @@ def fit_tap(
     *,
     wrong: SplitMoments | None = None,
     random: SplitMoments | None = None,
+    displaced: SplitMoments | None = None,
     noise_floor: float | None = None,
 ) -> TapFit:
     """Fit the affine map and the best gauge element on the train half, judge both on the test half.
@@ -106,13 +126,18 @@ def fit_tap(
         wrong: Moments for another element, on which the element found for g is judged. Without them it is judged
             on the identity, which costs no pass: high where the action hardly moves anything.
         random: Moments for g in the network of ``shuffled``.
+        displaced: Moments of h(gx) with h(x) whose positions another element has moved.
         noise_floor: From ``rounding_shares``.
     """
     judged = _heldout(moments)
     inside = best_in(gauge, moments.train, heldout=judged)
     affine = fit_linear(moments.train, heldout=judged)
     other = Moments.at_identity(judged) if wrong is None else _heldout(wrong)
-    null = None if random is None else best_in(gauge, random.train, heldout=_heldout(random)).judged_r2
+    null, astray = (
+        None if other is None else best_in(gauge, other.train, heldout=_heldout(other)).judged_r2
+        for other in (random, displaced)
+    )
+    centred = best_in(gauge, moments.total, centred=True)
     return TapFit(
         linear_r2=affine.judged_r2,
         gauge_r2=inside.judged_r2,
@@ -124,7 +149,22 @@ def fit_tap(
         noise_floor=noise_floor,
         null_wrong_element=explained(inside.element, other)[0],
         null_random_network=null,
+        null_wrong_positions=astray,
+        **fit_about_means(moments, gauge),
+        found=found_in(centred.element, moments.total.D),
     )
+
+
+def fit_about_means(moments: SplitMoments, gauge: GaugeGroup) -> dict[str, float]:
+    """Held-out shares of variance about the means: of the best element of K, the best permutation, and no move."""
+    judged, n = _heldout(moments), gauge.dimension
+    groups = {
+        "centred_r2": gauge,
+        "permutation_r2": GaugeGroup.permutation(n),
+        "identity_r2": GaugeGroup.trivial(n),
+    }
+    fits = {group: best_in(group, moments.train, heldout=judged, centred=True).judged_r2 for group in groups.values()}
+    return {name: fits[group] for name, group in groups.items()}
 
 
 def _heldout(moments: SplitMoments) -> Moments:
