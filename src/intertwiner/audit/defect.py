@@ -2,14 +2,15 @@ r"""The end-to-end defect of a network: how far ``f(gx)`` is from ``g f(x)``, in
 
     defect(g) = sqrt( sum_x |f(gx) - g f(x)|^2  /  sum_x |f(x) - mean f|^2 ),
 
-sums in float64, transforms in float64, the network in its own dtype. Beside it the noise floor, what rounding makes
+sums in float64, transforms in float64, the network in its own dtype. With a mask both sums run over the positions that
+count, of outputs on the same grid. Beside it the noise floor, what rounding makes
 of the same quantity: ``f`` and its float64 copy ``F`` differ by ``f(gx) - F(gx)`` and ``g (f(x) - F(x))``. A float64
 network is compared with its float32 copy instead, and the floor scaled by the ratio of the unit roundoffs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -103,6 +104,7 @@ def equivariance_defect(
     elements: Sequence[int],
     *,
     noise_floor: bool = True,
+    mask: Callable[[Inputs], Any] | None = None,
 ) -> dict[int, ElementDefect]:
     """The defect of some group elements, in one pass over the data.
 
@@ -111,6 +113,8 @@ def equivariance_defect(
         symmetry: The bound symmetry.
         stream: Batches of inputs; read once.
         elements: Generators, or all elements of a small group.
+        mask: From the inputs to 0/1 of shape (batch, *grid); outputs that end in this grid are compared, and their
+            spread is taken, where it is 1. The noise floor counts all positions.
         noise_floor: Also run the copy of the network in the other precision, on the first batch only.
 
     Raises:
@@ -135,14 +139,15 @@ def equivariance_defect(
                 noise_spreads = [Spread() for _ in outputs]
                 sums = {g: _Sums.zero(len(outputs)) for g in elements}
             for place, value in enumerate(outputs):
-                spreads[place].add(value)
+                spreads[place].add(value, _weight(mask, inputs, value))
                 if truth is not None:
                     noise_spreads[place].add(truth[place])
             for g in elements:
                 moved = _cast(symmetry.act_on_input(g, _double(inputs)), inputs)
                 answer = _double(forward(moved)[0])
                 for place, (there, here) in enumerate(zip(answer, symmetry.act_on_output(g, outputs), strict=True)):
-                    sums[g].add(place, there - here, inputs)
+                    weight = _weight(mask, moved, there)
+                    sums[g].add(place, there - here if weight is None else (there - here) * weight, inputs)
                 if truth is not None and exact is not None:
                     _add_noise(sums[g], answer, _double(exact(_in(other, moved))[0]), symmetry, g, outputs, truth)
     if not spreads or not spreads[0].count:
@@ -150,6 +155,18 @@ def equivariance_defect(
     floors = noise_spreads if exact is not None else None
     scale = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps if other == torch.float32 else 1.0
     return {g: _finish(sums[g], spreads, floors, scale) for g in elements}
+
+
+def _weight(mask: Callable[[Inputs], Any] | None, inputs: Inputs, output: Tensor) -> Tensor | None:
+    """0/1 in the shape of an output whose last axes are the grid of the mask; None for other outputs."""
+    if mask is None:
+        return None
+    weight = torch.as_tensor(mask(inputs), dtype=torch.float64, device=output.device)
+    grid = weight.shape[1:]
+    if not grid or output.ndim < weight.ndim or output.shape[-len(grid) :] != grid:
+        return None
+    between = (1,) * (output.ndim - weight.ndim)
+    return weight.reshape(len(weight), *between, *grid).expand(output.shape)
 
 
 def _add_noise(sums: _Sums, answer: Inputs, answer_exact: Inputs, symmetry: Actions, g: int, *base: Inputs) -> None:

@@ -97,7 +97,12 @@ def _data(group: Any, place: Place, measured: Measured) -> dict[str, Any] | None
     if not fits:
         return None
     rows = {group.element_name(g): fit.to_json() for g, fit in fits.items()}
-    return {"generators": rows, "samples": next(iter(fits.values())).rows}
+    every = {group.element_name(g): _finite(shares) for g, shares in measured.by_element.get(place.name, {}).items()}
+    return {"generators": rows, "elements": every or None, "samples": next(iter(fits.values())).rows}
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if np.isfinite(value) else None for name, value in values.items()}
 
 
 def _orbits(action: WeightAction, found: Orbits | None) -> dict[str, Any] | None:

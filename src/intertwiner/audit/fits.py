@@ -6,7 +6,7 @@ fitted on one half of the samples and judged on the other. The affine fit bounds
 it proves no action (theory 6: linear .4 to .98 where no permutation exists), so both stand side by side, with nulls:
 the element found for g judged on another g, the best element where the positions are moved by another g, and the same
 fit in the same network with shuffled weights. Inside K constants count as errors, unless K has shifts; the share of
-variance about the means stands beside it, for K, for plain permutations and for no move of features at all.
+variance about the means stands beside it, for K, for plain permutations and for features that stay in place.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class TapFit:
             None where the tap has no positions.
         centred_r2: ``gauge_r2`` up to a constant: fitted and judged on deviations from the means.
         permutation_r2: ``centred_r2`` of the best plain permutation of the features.
-        identity_r2: ``centred_r2`` of no move of features: only the positions move.
+        in_place_r2: ``centred_r2`` where no feature moves, only positions, and signs where K has them.
         found: What the best element, up to a constant, does to the features; None where it mixes them.
     """
 
@@ -83,7 +83,7 @@ class TapFit:
     null_wrong_positions: float | None = None
     centred_r2: float = float("nan")
     permutation_r2: float = float("nan")
-    identity_r2: float = float("nan")
+    in_place_r2: float = float("nan")
     found: Found | None = None
 
     @property
@@ -103,7 +103,7 @@ class TapFit:
             "null_wrong_positions": self.null_wrong_positions,
             "centred_r2": self.centred_r2,
             "permutation_r2": self.permutation_r2,
-            "identity_r2": self.identity_r2,
+            "in_place_r2": self.in_place_r2,
         }
         record = {name: v if v is not None and np.isfinite(v) else None for name, v in values.items()}
         return record | {"found": None if self.found is None else self.found.to_json()}
@@ -161,7 +161,7 @@ def fit_about_means(moments: SplitMoments, gauge: GaugeGroup) -> dict[str, float
     groups = {
         "centred_r2": gauge,
         "permutation_r2": GaugeGroup.permutation(n),
-        "identity_r2": GaugeGroup.trivial(n),
+        "in_place_r2": GaugeGroup(n, sign=gauge.sign, mixing="none"),
     }
     fits = {group: best_in(group, moments.train, heldout=judged, centred=True).judged_r2 for group in groups.values()}
     return {name: fits[group] for name, group in groups.items()}

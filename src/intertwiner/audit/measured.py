@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,12 +12,12 @@ from numpy import ndarray
 from intertwiner.algebra import Group
 from intertwiner.audit.contribution import contributions
 from intertwiner.audit.defect import ElementDefect, equivariance_defect
-from intertwiner.audit.fits import TapFit, fit_tap, rounding_shares, shuffled
+from intertwiner.audit.fits import TapFit, fit_about_means, fit_tap, rounding_shares, shuffled
 from intertwiner.audit.measure import measure
-from intertwiner.audit.moments import SplitMoments
+from intertwiner.audit.moments import SplitMoments, TapLayout
 from intertwiner.audit.neuron_orbits import ALL_ELEMENTS, images_from_moments, images_from_weights
 from intertwiner.audit.orbits import Orbits, find_orbits
-from intertwiner.audit.places import Place
+from intertwiner.audit.places import Mask, Place
 from intertwiner.audit.subject import Subject
 from intertwiner.audit.symmetrised import Symmetrised
 from intertwiner.audit.weights import WeightAction
@@ -44,6 +44,8 @@ class Measured:
         fits: By tap, then by generator.
         covariances: Of h(x), by tap.
         orbits: By tap, where they were looked for.
+        by_element: By tap, then by group element: shares of variance about the means, on orbit-symmetrised data.
+        outputs: Names of the outputs, in the order of ``ElementDefect.by_output``.
         notes: What the reader should know.
     """
 
@@ -54,6 +56,8 @@ class Measured:
     fits: Mapping[str, Mapping[int, TapFit]] = field(default_factory=dict)
     covariances: Mapping[str, ndarray] = field(default_factory=dict)
     orbits: Mapping[str, Orbits] = field(default_factory=dict)
+    by_element: Mapping[str, Mapping[int, Mapping[str, float]]] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -70,6 +74,7 @@ class Measured:
                     "value": _finite(found.value),
                     "noise_floor": _finite(found.noise_floor),
                     "null": _finite(null.value) if null else None,
+                    "outputs": {n: _finite(v) for n, v in zip(self.outputs, found.by_output, strict=False)},
                 }
         every = {group.element_name(g): _finite(d.value) for g, d in self.defects.items()}
         values = [v for v in every.values() if v is not None]
@@ -90,6 +95,7 @@ def measure_places(
     carried: Carried,
     weights: Mapping[str, WeightAction],
     effort: Effort,
+    mask: Mask | None = None,
 ) -> Measured:
     """Run the data path: defects, moments and fits per generator, nulls, orbits.
 
@@ -102,29 +108,35 @@ def measure_places(
     layouts = [place.layout for place in readable if place.layout is not None]
     elements = list(range(group.order)) if group.order <= ALL_ELEMENTS else list(group.generators)
     counted = _Counted(subject.stream)
-    defects = equivariance_defect(network, bound, counted, elements)
+    defects = equivariance_defect(network, bound, counted, elements, mask=mask)
     null = shuffled(network, subject.seed) if effort.nulls else None
-    null_defects = equivariance_defect(null, bound, subject.stream, group.generators, noise_floor=False) if null else {}
+    null_defects = (
+        equivariance_defect(null, bound, subject.stream, group.generators, noise_floor=False, mask=mask) if null else {}
+    )
     moments = {g: measure(network, bound, layouts, subject.stream, [g]) for g in group.generators} if layouts else {}
     random = (
         {g: measure(null, bound, layouts, subject.stream, [g]) for g in group.generators} if null and layouts else {}
     )
+    astray = _displaced(subject, layouts) if effort.nulls else {}
     floors = rounding_shares(network, [p.name for p in readable], subject.stream) if effort.nulls and layouts else {}
     fits = {
-        place.name: {g: _fit(place, g, moments, random, floors) for g in group.generators}
+        place.name: {g: _fit(place, g, moments, random, astray, floors) for g in group.generators}
         for place in readable
         if group.generators
     }
     covariances = {
         p.name: moments[group.generators[0]][p.name][group.generators[0]].total.C for p in readable if moments
     }
-    orbits = _orbits(subject, places, carried, weights, covariances) if effort.orbits else {}
+    orbits, by_element = _orbits(subject, places, carried, weights, covariances) if effort.orbits else ({}, {})
     notes = (
         (f"the defect was measured on the generators only: {group.order} elements",)
         if group.order > ALL_ELEMENTS
         else ()
     )
-    return Measured(counted.samples, counted.batches, defects, null_defects, fits, covariances, orbits, notes)
+    return Measured(
+        counted.samples, counted.batches, defects, null_defects, fits, covariances, orbits, by_element,
+        tuple(network.outputs), notes,
+    )  # fmt: skip
 
 
 class _Counted:
@@ -140,17 +152,53 @@ class _Counted:
             yield batch
 
 
+def _displaced(subject: Subject, layouts: Sequence[TapLayout]) -> dict[int, Split]:
+    """Per generator, the taps with positions once more, the positions of h(x) moved by another element than x."""
+    group, out = subject.symmetry.group, {}
+    for g in group.generators:
+        other = _another(group.generators, g)
+        wrong = [
+            replace(layout, grid_action=lambda _, layout=layout, h=other: layout.grid_action(h))
+            for layout in layouts
+            if _moves_apart(layout, g, other)
+        ]
+        out[g] = measure(subject.network, subject.symmetry, wrong, subject.stream, [g]) if wrong else {}
+    return out
+
+
+def _moves_apart(layout: TapLayout, g: int, other: int) -> bool:
+    """Whether two elements move the positions of a tap differently."""
+    mine, theirs = (
+        None if a is None or a.is_identity else a for a in (layout.grid_action(g), layout.grid_action(other))
+    )
+    if mine is None or theirs is None:
+        return mine is not theirs
+    return not (mine @ theirs.inverse()).is_identity
+
+
+def _another(generators: Sequence[int], g: int) -> int:
+    """The next generator; the identity where there is only one."""
+    following = generators[(list(generators).index(g) + 1) % len(generators)]
+    return following if following != g else 0
+
+
 def _fit(
-    place: Place, g: int, moments: Mapping[int, Split], random: Mapping[int, Split], floors: Mapping[str, float]
+    place: Place,
+    g: int,
+    moments: Mapping[int, Split],
+    random: Mapping[int, Split],
+    astray: Mapping[int, Split],
+    floors: Mapping[str, float],
 ) -> TapFit:
-    """Fitted on g; judged, as a null, on the next generator (on the identity where there is only one)."""
-    generators = list(moments)
-    other = generators[(generators.index(g) + 1) % len(generators)]
+    """Fitted on g; judged, as a null, on another element."""
+    other = _another(list(moments), g)
+    elsewhere = astray.get(g, {}).get(place.name)
     return fit_tap(
         moments[g][place.name][g],
         place.gauge,
-        wrong=moments[other][place.name][other] if other != g else None,
+        wrong=moments[other][place.name][other] if other in moments else None,
         random=random[g][place.name][g] if random else None,
+        displaced=None if elsewhere is None else elsewhere[g],
         noise_floor=floors.get(place.name),
     )
 
@@ -161,8 +209,8 @@ def _orbits(
     carried: Carried,
     weights: Mapping[str, WeightAction],
     covariances: Mapping[str, ndarray],
-) -> dict[str, Orbits]:
-    """Orbits at every place where the weights alone do not give a complete action."""
+) -> tuple[dict[str, Orbits], dict[str, dict[int, dict[str, float]]]]:
+    """Orbits at every place where the weights alone do not give a complete action, and fits of every element there."""
     group = subject.symmetry.group
     input_names = [node.name for node in subject.network.nodes if node.op.kind == "input"]
     out: dict[str, Orbits] = {}
@@ -176,8 +224,9 @@ def _orbits(
             out[place.name] = find_orbits(images, share, seed=subject.seed)
         elif place.layout is not None and group.order * place.dimension**2 <= MOMENTS_HELD:
             later.append(place)
+    fits: dict[str, dict[int, dict[str, float]]] = {}
     if group.order > ALL_ELEMENTS or not later or group.order == 1:
-        return out
+        return out, fits
     layouts = [place.layout for place in later if place.layout is not None]
     stream = Symmetrised(subject.stream, subject.symmetry, subject.seed)
     moments = measure(subject.network, subject.symmetry, layouts, stream, list(range(group.order)))
@@ -185,4 +234,5 @@ def _orbits(
         products = np.stack([moments[place.name][g].total.X for g in range(group.order)])
         share = contributions(subject.network, place, covariances.get(place.name))
         out[place.name] = find_orbits(images_from_moments(group, place, products), share, seed=subject.seed)
-    return out
+        fits[place.name] = {g: fit_about_means(moments[place.name][g], place.gauge) for g in range(1, group.order)}
+    return out, fits

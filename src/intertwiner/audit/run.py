@@ -134,7 +134,9 @@ def audit(
         places = find_places(network, bound, *layouts(network, bound), taps=taps, mask=mask)
         weights = {place.name: weight_action(bound.group, carried, place.node.name) for place in places}
     with clock("data"):
-        measured = measure_places(subject, places, carried, weights, effort) if effort.data else Measured.nothing()
+        measured = (
+            measure_places(subject, places, carried, weights, effort, mask) if effort.data else Measured.nothing()
+        )
     with clock("verdict"):
         witness = None if carried.closes else _witness(subject)
         verdict = judge(network, bound, carried, box=effort.box, witness=witness)

@@ -64,11 +64,13 @@ def prepare(
     """Trace, bind and open the data; everything that can be refused is refused here.
 
     Raises:
-        WrongUse: Neither data nor an example tells the shape of the inputs.
+        WrongUse: The model is none, or neither data nor an example tells the shape of the inputs.
         EmptyData: The data hold no sample.
     """
     if not isinstance(symmetry, Symmetry):
         raise WrongUse(f"expected a Symmetry, got {type(symmetry).__name__}: Symmetry(group, on_input=, on_output=)")
+    if not isinstance(model, (nn.Module, ExportedProgram, Network)):
+        raise WrongUse(f"an audit takes a torch.nn.Module, an ExportedProgram or a Network, got {type(model).__name__}")
     if isinstance(model, Network):
         network = model
     else:

@@ -181,6 +181,8 @@ def _tap(tap: dict[str, Any], columns: _Columns, width: int) -> Iterator[Text]:
     details = [d for d in details if d]
     if details:
         yield from _paragraph("   ".join(details), width, "cyan", first="    ", rest="      ")
+    elif found := words.found(tap):
+        yield from _paragraph(f"seen: {found}", width, "cyan", first="    ", rest="      ")
     if weights and weights["status"] in ("broken", "not covered") and weights["reason"]:
         yield from _paragraph(f"{weights['status']}: {weights['reason']}", width, "dim", first="    ", rest="      ")
 

@@ -100,6 +100,20 @@ def summary(tap: Mapping[str, Any]) -> dict[str, float | None]:
     }
 
 
+def found(tap: Mapping[str, Any]) -> str:
+    """What the best element of K does to the features, generators that do the same named together.
+
+    >>> stay, swap = {"found": {"text": "all 4 features stay"}}, {"found": {"text": "2 of 4 features move"}}
+    >>> found({"data": {"generators": {"r": stay, "s": swap, "t": stay}}})
+    'r, t: all 4 features stay; s: 2 of 4 features move'
+    """
+    names: dict[str, list[str]] = {}
+    for name, row in ((tap["data"] or {}).get("generators") or {}).items():
+        if row.get("found"):
+            names.setdefault(row["found"]["text"], []).append(name)
+    return "; ".join(f"{', '.join(who)}: {text}" for text, who in names.items())
+
+
 def why_missing(part: str, *places: Mapping[str, Any] | None) -> str:
     """The sentence that stands where a part is null: "not measured: reason", the first reason that a place gives."""
     for place in places:

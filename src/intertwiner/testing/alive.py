@@ -46,7 +46,7 @@ def enliven(
     layers: Mapping[str, tuple[Target, ndarray]],
     shape: Sequence[int],
     rng: np.random.Generator,
-) -> None:
+) -> dict[str, ndarray]:
     """Rescale the layers of a module in place.
 
     Args:
@@ -55,11 +55,16 @@ def enliven(
         shape: Of one input.
         rng: Draws inputs and biases.
 
+    Returns:
+        By name of the layer, the root mean square of every feature that it reads.
+
     Cost:
         One forward pass.
     """
+    read: dict[str, ndarray] = {}
     hooks = [
-        module.get_submodule(name).register_forward_hook(_hook(t, orbits, rng)) for name, (t, orbits) in layers.items()
+        module.get_submodule(name).register_forward_hook(_hook(name, target, orbits, rng, read))
+        for name, (target, orbits) in layers.items()
     ]
     try:
         with torch.no_grad():
@@ -67,9 +72,10 @@ def enliven(
     finally:
         for hook in hooks:
             hook.remove()
+    return read
 
 
-def _hook(target: Target, orbits: ndarray, rng: np.random.Generator):
+def _hook(name: str, target: Target, orbits: ndarray, rng: np.random.Generator, read: dict[str, ndarray]):
     """Sets weight and bias of a layer when it is called, and returns what it answers with them."""
 
     def calibrate(layer: nn.Linear | nn.Conv2d, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
@@ -88,6 +94,7 @@ def _hook(target: Target, orbits: ndarray, rng: np.random.Generator):
         factor = torch.from_numpy(scale)
         layer.weight.mul_(factor.reshape(-1, *[1] * (layer.weight.ndim - 1)))
         old.copy_(torch.from_numpy(bias))
+        read[name] = inputs[0].transpose(0, 1).flatten(1).square().mean(1).sqrt().numpy()
         return layer.forward(*inputs)
 
     return calibrate

@@ -65,7 +65,12 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Weight:
-    """One weight of a planted network: which spaces it connects, which entries and which rows are tied."""
+    """One weight of a planted network: which spaces it connects, which entries and which rows are tied.
+
+    ``unit`` is the norm of an entry's row ``[W | b]`` as a change of that entry, in balanced coordinates: neurons
+    that are read count with their root mean square, and the row of a stream is that of all its writers. So what
+    counts as a small change does not depend on the gauge that hides the network.
+    """
 
     name: str
     writes: str
@@ -74,6 +79,7 @@ class Weight:
     orbits: ndarray
     bias: ndarray
     row_orbits: ndarray
+    unit: ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +118,7 @@ class Planted:
         """The same network with one weight changed whose orbit under G is not a point.
 
         Args:
-            by: Change in units of the norm of the weight's row; 10 x TOLERANCE by default.
+            by: Change in units of the norm of the weight's row (``Weight.unit``); 10 x TOLERANCE by default.
         """
         by = 10 * tolerance(self.cell.dtype) if by is None else by
         rng = seeded(self.seed + 1)
@@ -123,7 +129,7 @@ class Planted:
         module = copy.deepcopy(self.module)
         parameter = dict(module.named_parameters())[f"{name}.weight"]
         with torch.no_grad():
-            parameter[place] += by * float(parameter[place[0]].norm())
+            parameter[place] += by * float(weight.unit[place])
         return replace(self, module=module)
 
     def with_wrong_action(self) -> Symmetry:
@@ -218,7 +224,8 @@ def _weights(cell: Cell, spaces: Mapping[str, Representation], group: Group, rng
         array, orbits = tied(moves, rng, 1.0)
         row_orbits = entry_orbits([axes[:1] for axes in moves])
         bias = np.zeros(shape[0])
-        out.append(Weight(name, writes, reads, array.reshape(shape), orbits.reshape(shape), bias, row_orbits))
+        array, orbits = array.reshape(shape), orbits.reshape(shape)
+        out.append(Weight(name, writes, reads, array, orbits, bias, row_orbits, np.ones(shape)))
     return out
 
 
@@ -229,9 +236,15 @@ def _enlivened(
     module = _module(cell, spaces).to(torch.float64)
     _load(module, weights)
     layers = {w.name: (target_of(cell.activation, w.name, w.writes), w.row_orbits) for w in weights}
-    enliven(module, layers, _input_shape(cell, spaces), rng)
+    read = enliven(module, layers, _input_shape(cell, spaces), rng)
     state = {name: value.numpy().copy() for name, value in module.state_dict().items()}
-    return [replace(w, array=state[f"{w.name}.weight"], bias=state[f"{w.name}.bias"]) for w in weights]
+    alive = [replace(w, array=state[f"{w.name}.weight"], bias=state[f"{w.name}.bias"]) for w in weights]
+    squares = {w.writes: np.zeros(len(w.bias)) for w in weights}
+    size = {w.name: read[w.name].reshape(-1, *[1] * (w.array.ndim - 2)) for w in weights}
+    for w in alive:
+        squares[w.writes] += np.square(w.array * size[w.name]).reshape(len(w.bias), -1).sum(1) + w.bias**2
+    norms = {w.name: np.sqrt(squares[w.writes]).reshape(-1, *[1] * (w.array.ndim - 1)) for w in weights}
+    return [replace(w, unit=np.broadcast_to(norms[w.name] / size[w.name], w.array.shape)) for w in alive]
 
 
 def _kernel_moves(cell: Cell, group: Group) -> list[ndarray]:
@@ -317,16 +330,17 @@ def _monomial(element: GaugeElement) -> Monomial:
 
 def _hide(weight: Weight, gauge: Mapping[str, GaugeElement], activation: Pointwise) -> Weight:
     """The weight in the new coordinates of the spaces it connects."""
-    array, orbits, bias, rows = weight.array, weight.orbits, weight.bias, weight.row_orbits
+    array, orbits, bias = weight.array, weight.orbits, weight.bias
+    rows, unit = weight.row_orbits, weight.unit
     if weight.writes in gauge:
         k = _monomial(gauge[weight.writes])
-        array, bias = k.apply(array), k.apply(bias)
+        array, bias, unit = k.apply(array), k.apply(bias), k.apply(unit)
         orbits, rows = np.take(orbits, k.sources, axis=0), rows[k.sources]
     if weight.reads in gauge:
         back = _monomial(activation.phi(gauge[weight.reads])).inverse()
-        array = np.moveaxis(back.apply_right(np.moveaxis(array, 1, -1)), -1, 1)
+        array, unit = (np.moveaxis(back.apply_right(np.moveaxis(a, 1, -1)), -1, 1) for a in (array, unit))
         orbits = np.take(orbits, back.index, axis=1)
-    return replace(weight, array=array, orbits=orbits, bias=bias, row_orbits=rows)
+    return replace(weight, array=array, orbits=orbits, bias=bias, row_orbits=rows, unit=np.abs(unit))
 
 
 def _features(group: Group, images: Sequence[Monomial], family: str):
