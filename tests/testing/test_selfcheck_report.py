@@ -76,12 +76,10 @@ def test_a_crash_is_a_failure_like_any_other(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_checks_of_a_trial_have_been_seen_failing() -> None:
-    planted = planted_network(CELL, 0)
+    planted, other = planted_network(CELL, 7), planted_network(CELL, 8)
     found = iw.audit(planted.module, planted.symmetry, example=planted.example(), effort=iw.Effort(data=False))
     assert differences(planted, found) == []
-    assert differences(planted_network(CELL, 2), found) != [] or planted_network(CELL, 2).orbits(
-        "layers.0"
-    ) == planted.orbits("layers.0")
+    assert any("were planted" in line or "was planted" in line for line in differences(other, found))
     assert any("PROVED under a wrong action" in line for line in claims(found))
     assert any("an action is claimed at layers.0" in line for line in claims(found))
     assert any("the verdict is PROVED" in line for line in unrefused(planted, found))

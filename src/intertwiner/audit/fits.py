@@ -61,7 +61,8 @@ class TapFit:
         gauge_r2_fitted: R2 of the element on the half it was fitted on.
         noise_floor: Share of variance that rounding makes; None where it was not measured.
         null_wrong_element: R2 of the element found for g when judged on another element.
-        null_random_network: Held-out R2 of the best element in the same network with shuffled weights.
+        null_random_network: Held-out R2 of the best element in the same network with shuffled weights, the highest
+            of the draws.
         null_wrong_positions: R2 of the best element where positions are moved by another element than the input;
             None where the tap has no positions.
         centred_r2: ``gauge_r2`` up to a constant: fitted and judged on deviations from the means.
@@ -114,7 +115,7 @@ def fit_tap(
     gauge: GaugeGroup,
     *,
     wrong: SplitMoments | None = None,
-    random: SplitMoments | None = None,
+    random: SplitMoments | Sequence[SplitMoments] = (),
     displaced: SplitMoments | None = None,
     noise_floor: float | None = None,
 ) -> TapFit:
@@ -125,7 +126,7 @@ def fit_tap(
         gauge: The group in which the latent action is sought.
         wrong: Moments for another element, on which the element found for g is judged. Without them it is judged
             on the identity, which costs no pass: high where the action hardly moves anything.
-        random: Moments for g in the network of ``shuffled``.
+        random: Moments for g in the network of ``shuffled``, of one draw or of several; the best of them counts.
         displaced: Moments of h(gx) with h(x) whose positions another element has moved.
         noise_floor: From ``rounding_shares``.
     """
@@ -133,10 +134,9 @@ def fit_tap(
     inside = best_in(gauge, moments.train, heldout=judged)
     affine = fit_linear(moments.train, heldout=judged)
     other = Moments.at_identity(judged) if wrong is None else _heldout(wrong)
-    null, astray = (
-        None if other is None else best_in(gauge, other.train, heldout=_heldout(other)).judged_r2
-        for other in (random, displaced)
-    )
+    draws = [random] if isinstance(random, SplitMoments) else random
+    nulls = [best_in(gauge, draw.train, heldout=_heldout(draw)).judged_r2 for draw in draws]
+    astray = None if displaced is None else best_in(gauge, displaced.train, heldout=_heldout(displaced)).judged_r2
     centred = best_in(gauge, moments.total, centred=True)
     return TapFit(
         linear_r2=affine.judged_r2,
@@ -148,7 +148,7 @@ def fit_tap(
         gauge_r2_fitted=inside.r2,
         noise_floor=noise_floor,
         null_wrong_element=explained(inside.element, other)[0],
-        null_random_network=null,
+        null_random_network=max(nulls, default=None),
         null_wrong_positions=astray,
         **fit_about_means(moments, gauge),
         found=found_in(centred.element, moments.total.D),

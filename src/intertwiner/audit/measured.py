@@ -109,14 +109,17 @@ def measure_places(
     elements = list(range(group.order)) if group.order <= ALL_ELEMENTS else list(group.generators)
     counted = _Counted(subject.stream)
     defects = equivariance_defect(network, bound, counted, elements, mask=mask)
-    null = shuffled(network, subject.seed) if effort.nulls else None
+    nulls = [shuffled(network, subject.seed + k) for k in range(effort.draws if effort.nulls else 0)]
     null_defects = (
-        equivariance_defect(null, bound, subject.stream, group.generators, noise_floor=False, mask=mask) if null else {}
+        equivariance_defect(nulls[0], bound, subject.stream, group.generators, noise_floor=False, mask=mask)
+        if nulls
+        else {}
     )
     moments = {g: measure(network, bound, layouts, subject.stream, [g]) for g in group.generators} if layouts else {}
-    random = (
-        {g: measure(null, bound, layouts, subject.stream, [g]) for g in group.generators} if null and layouts else {}
-    )
+    random = {
+        g: [measure(null, bound, layouts, subject.stream, [g]) for null in nulls] if layouts else []
+        for g in group.generators
+    }
     astray = _displaced(subject, layouts) if effort.nulls else {}
     floors = rounding_shares(network, [p.name for p in readable], subject.stream) if effort.nulls and layouts else {}
     fits = {
@@ -186,7 +189,7 @@ def _fit(
     place: Place,
     g: int,
     moments: Mapping[int, Split],
-    random: Mapping[int, Split],
+    random: Mapping[int, Sequence[Split]],
     astray: Mapping[int, Split],
     floors: Mapping[str, float],
 ) -> TapFit:
@@ -197,7 +200,7 @@ def _fit(
         moments[g][place.name][g],
         place.gauge,
         wrong=moments[other][place.name][other] if other in moments else None,
-        random=random[g][place.name][g] if random else None,
+        random=[draw[place.name][g] for draw in random[g]],
         displaced=None if elsewhere is None else elsewhere[g],
         noise_floor=floors.get(place.name),
     )

@@ -39,6 +39,7 @@ class Effort:
     Args:
         data: Measure taps on data; without it only the weights are followed and a witness is looked for.
         nulls: Measure what the figures stand against: wrong elements, a network with shuffled weights, rounding.
+        draws: Networks with shuffled weights that are measured; the highest R2 among them is the null.
         orbits: Look for orbits of neurons where the weights alone do not give them.
         box: Inputs with |x| <= box are covered by the bound of a proof.
         max_samples: Read at most this many samples per pass.
@@ -47,6 +48,7 @@ class Effort:
 
     data: bool = True
     nulls: bool = True
+    draws: int = 1
     orbits: bool = True
     box: float = 1.0
     max_samples: int | None = None

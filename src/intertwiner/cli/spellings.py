@@ -16,7 +16,10 @@ MODELS: Table = (
 )
 
 GROUPS: Table = (
-    ("C4 D4 S5 A5 Q8 V4 Dic3 F20", "cyclic, dihedral (D4 has 8 elements; generators r, a quarter turn, and s, a mirror), symmetric, ..."),
+    (
+        "C4 D4 S5 A5 Q8 V4 Dic3 F20",
+        "cyclic, dihedral (D4 has 8 elements; generators r, a quarter turn, and s, a mirror), symmetric, ...",
+    ),
     ("S5xS5, C2^3", "products and powers"),
     ("file.npy|.npz|.json", "a Cayley table, entry (g, h) is g after h, element 0 the identity; .npz may hold "
      "table and generators, .json a list of rows or a group that this library wrote"),

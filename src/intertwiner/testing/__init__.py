@@ -1,10 +1,13 @@
 """Floor 7: assertions for test suites, networks with a known answer, and the selfcheck. Public."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from intertwiner.testing.assertions import Defect, assert_equivariant, assert_same_function, replay
 from intertwiner.testing.planted import Cell, Planted, planted_network
 from intertwiner.testing.selfcheck import SelfcheckReport, selfcheck
+
+if TYPE_CHECKING:
+    from intertwiner.testing.strategies import planted_networks
 
 __all__ = [
     "assert_equivariant",
