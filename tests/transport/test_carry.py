@@ -363,3 +363,19 @@ def test_the_bound_covers_what_rounding_of_weights_does(activation, scale):
     x = 2 * torch.rand(5000, 2, dtype=torch.float64) - 1
     defect = float((module(x) - module(x.flip(1))).abs().max().detach())
     assert 0 < defect <= carried.bound < 1e4 * defect
+
+
+@pytest.mark.parametrize(("scale", "exact"), [(4.0, True), (3.0, False)])
+def test_scales_by_powers_of_two_keep_a_relation_exact(scale, exact):
+    """Products with 3 of these weights round, so equal bits would prove nothing there; with 4 nothing rounds."""
+    module = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1)).float()
+    with torch.no_grad():
+        row = torch.tensor([0.1, 0.7])
+        module[0].weight.copy_(torch.stack([row, scale * row.flip(0)]))
+        module[0].bias.copy_(torch.tensor([0.3, scale * 0.3]))
+        module[2].weight.copy_(torch.tensor([[0.9, 0.9 / scale]]))
+    symmetry = Symmetry(cyclic(2), on_input=vector(perm=[1, 0]), on_output=invariant())
+    network = trace(module, (torch.zeros(2, 2),))
+    carried = carry(network, symmetry.bind((2,), (1,)), tolerance=1e-5)
+    assert carried.closes
+    assert carried.exact is exact

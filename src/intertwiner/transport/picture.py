@@ -150,8 +150,8 @@ def kron(left: Matrix, right: Matrix) -> Matrix:
 
 
 def keeps_bits(block: Block) -> bool:
-    """Whether products with the block copy numbers: at most one entry, 1 or -1, in every row and column."""
-    return is_selection(block) and bool(np.all(np.abs(block.data) == 1))
+    """Whether products with the block round nothing: at most one entry, a power of two, in every row and column."""
+    return is_selection(block) and bool(np.all(np.frexp(np.abs(block.data))[0] == 0.5))
 
 
 def is_selection(block: Block) -> bool:

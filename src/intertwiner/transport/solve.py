@@ -19,9 +19,11 @@ import numpy as np
 import scipy.sparse as sp
 from numpy import ndarray
 
+from intertwiner.algebra import orbit_labels
 from intertwiner.gauge import GaugeElement, Pointwise, match_rows, row_classes
 from intertwiner.network import Node
 from intertwiner.numerics.monomial import Monomial
+from intertwiner.numerics.tolerance import ROUNDING
 from intertwiner.transport.picture import ONE, Lost, Picture, Source, fresh
 from intertwiner.transport.relation import LatentRelation
 from intertwiner.transport.table import Run
@@ -78,8 +80,11 @@ def solve(run: Run, picture: Picture, pointwise: Pointwise, node: Node) -> Pictu
     run.relations[at] = relation
     if not relation.complete:
         raise Broken(_message(relation, rows))
-    keep_bits = relation.exact and not relation.joined
-    return _after(rows, matches, picture, pointwise, node.name, keep_bits=keep_bits)
+    if relation.exact and not relation.joined:
+        rows = _by_powers_of_two(rows, matches)
+    else:
+        picture = replace(picture, rounded=True)
+    return _after(rows, matches, picture, pointwise, node.name)
 
 
 def _rows(picture: Picture, pointwise: Pointwise, tolerance: float) -> _Rows:
@@ -115,7 +120,12 @@ def _match(rows: _Rows, picture: Picture, pointwise: Pointwise, generator: int, 
     exact = found.exact
     if pointwise.scale != "none":  # balancing rounds: what is called exact must hold for the weights themselves
         own = chosen(rows.all, first)
-        exact = bool(np.array_equal(picture.moved(generator, own), found.nearest.apply(own)))
+        norm = rows.norm[rows.first]
+        wanted = found.nearest.apply(own)
+        ratio = norm / norm[found.nearest.sources]
+        if np.any(np.abs(ratio - 1) > ROUNDING):  # multiples by powers of two are exact, others round
+            wanted = wanted * np.exp2(np.rint(np.log2(ratio)))[:, None]
+        exact = bool(np.array_equal(picture.moved(generator, own), wanted))
     return _Match(action, found.residual, exact, first[found.unmatched])
 
 
@@ -156,40 +166,38 @@ def _message(relation: LatentRelation, rows: _Rows) -> str:
     )
 
 
-def _after(
-    rows: _Rows, matches: Sequence[_Match], picture: Picture, pointwise: Pointwise, name: str, *, keep_bits: bool
-) -> Picture:
+def _by_powers_of_two(rows: _Rows, matches: Sequence[_Match]) -> _Rows:
+    """The same rows measured against the first of their orbit: for exact relations powers of two, which round nothing."""
+    orbit = orbit_labels(len(rows.live), [_monomial(m.action).index for m in matches])
+    first = np.unique(orbit, return_index=True)[1]
+    return replace(rows, norm=np.exp2(np.rint(np.log2(rows.norm / rows.norm[first][orbit]))))
+
+
+def _after(rows: _Rows, matches: Sequence[_Match], picture: Picture, pointwise: Pointwise, name: str) -> Picture:
     """The post-activation in the distinct canonical coordinates, centred so that signs act linearly."""
     count = len(rows.all)
-    ones = np.ones(len(rows.live))
     parent = rows.live[rows.first[rows.label]]
-    diagonal = Monomial.diagonal(ones if keep_bits else rows.factor)
-    after = pointwise.phi(pointwise.lift(diagonal, rows.constant[rows.live], rows.constant[parent]))
-    source = _source(rows, matches, picture, pointwise, name, keep_bits=keep_bits)
+    lifted = pointwise.lift(Monomial.diagonal(rows.factor), rows.constant[rows.live], rows.constant[parent])
+    after = pointwise.phi(lifted)
     coefficients = _monomial(after).factor
     block = sp.csr_array((coefficients, (rows.live, rows.label)), shape=(count, len(rows.first)))
     constant = np.zeros(count)
     constant[rows.live] = _center(pointwise) * coefficients + after.constant
     fixed = np.setdiff1d(np.arange(count), rows.live)
     constant[fixed] = pointwise.apply(rows.constant[fixed])
-    after_all = fresh(picture, source, block=block, constant=constant)
-    return replace(after_all, rounded=not keep_bits or len(fixed) > 0)
+    out = fresh(picture, _source(rows, matches, picture, pointwise, name), block=block, constant=constant)
+    return replace(out, rounded=picture.rounded or len(fixed) > 0)
 
 
-def _source(
-    rows: _Rows, matches: Sequence[_Match], picture: Picture, pointwise: Pointwise, name: str, *, keep_bits: bool
-) -> Source:
+def _source(rows: _Rows, matches: Sequence[_Match], picture: Picture, pointwise: Pointwise, name: str) -> Source:
     """The distinct neurons after the activation, with their action and their bounds over the box."""
-    first = rows.live[rows.first]
-    size_of = np.abs(chosen(rows.all, first))
-    scale = np.ones(len(first)) if keep_bits else rows.norm[rows.first]
+    size_of = np.abs(chosen(rows.all, rows.live[rows.first]))
+    scale = rows.norm[rows.first]
     bounds = picture.stacked("magnitude")
     size = spread(size_of, bounds) / scale
     error = spread(size_of, picture.stacked("error")) / scale
-    drift = np.max([np.zeros(len(first)), *(m.residual for m in matches if not m.exact)], axis=0)
-    with np.errstate(
-        invalid="ignore", over="ignore"
-    ):  # 0 * inf: a relation without residual drifts nowhere, however large the box
+    drift = np.max([np.zeros(len(scale)), *(m.residual for m in matches if not m.exact)], axis=0)
+    with np.errstate(invalid="ignore", over="ignore"):  # 0 * inf: without a residual nothing drifts in any box
         drift = np.where(drift > 0, drift * np.linalg.norm(size_of, axis=1) * np.linalg.norm(bounds) / scale, 0.0)
         total = np.where(error + drift > 0, pointwise.lipschitz(size) * (error + drift), 0.0)
     actions = tuple(_monomial(pointwise.phi(m.action)) for m in matches)
