@@ -15,6 +15,8 @@ group-composition networks have a benchmark of their own, which runs here as a p
   input. The element found for g, judged on another generator whose positions are moved rightly, is the "wrong element".
   It stays high wherever most channels stay in place, so it tells whether *channels* move: R2 in K counts as above its
   nulls where it exceeds both this and four networks with shuffled weights, for every generator.
+* Near 0 a tanh network is almost linear, so -1 explains nearly as much in the cart-pole policy with shuffled weights:
+  it is found because the inputs are small, and the null says so.
 * End-to-end errors stand beside published ones without a bound: those do not say how a value or a pass was counted.
 """
 
@@ -93,12 +95,13 @@ def cart_pole(at: Folders) -> Part:
     symmetry = iw.Symmetry(group, on_input=iw.vector(sign=[-1] * 4), on_output=iw.vector(perm=[1, 0]))
     taps = ["net.0:out", "net.1:out", "net.2:out", "net.3:out"]
     model = at.networks().PolicyMLP("sb3/ppo_CartPole-v1.npz").eval()
-    audit = iw.audit(model, symmetry, data=states, taps=taps, source=".3 times normal noise")
+    audit = iw.audit(model, symmetry, states, taps=taps, effort=iw.Effort(draws=DRAWS), source=".3 times normal noise")
     claims = []
     for action in audit:
         row = rows(action)["r"]
         found = row["found"]
-        note = f"{found['text']}; R2 of signs alone {row['in_place_r2']:.3f}, constants as errors {row['gauge_r2']:.3f}"
+        random = f"{row['gauge_r2']:.3f}, in shuffled networks {row['null_random_network']:.3f}"
+        note = f"{found['text']}; constants as errors {random}"
         name = f"cart-pole {action.name}"
         claims += [
             Claim(f"{name}: best signed permutation, R2", row["centred_r2"], MINUS_ONE, ">=", note=note),
@@ -132,7 +135,7 @@ def katago(at: Folders) -> Part:
     claims.append(Claim(f"katago {last.name}, end of the trunk: channels that move", moved, 0, "=="))
     every = last.record["data"]["elements"].values()
     gain = max(row["permutation_r2"] - row["in_place_r2"] for row in every)
-    claims.append(Claim("  what any permutation gains there, over all g", gain, 0.001, "<="))
+    claims.append(Claim("katago, end of the trunk: gain of any permutation, all g", gain, 0.001, "<="))
     for action in inner:
         worst = max((row["found"] for row in rows(action).values()), key=lambda f: f["moved_variance"])
         stay = 1 - worst["moved_variance"]
@@ -152,8 +155,8 @@ def mid(block: str, before: iw.LatentAction, after: iw.LatentAction, published: 
         note = f"published {published}; with scales {scaled:.3f}"
         claims += [
             Claim(f"{name}: permutation R2", mean, round(published - WITHIN, 2), ">=", note=note),
-            Claim("  wrong g", wrong, WRONG_G, "<"),
-            Claim("  R2 in K above its nulls", str(above_nulls(action)), "True", "=="),
+            Claim(f"{name}: wrong g", wrong, WRONG_G, "<"),
+            Claim(f"{name}: R2 in K above its nulls", str(above_nulls(action)), "True", "=="),
         ]
     return claims
 
@@ -210,10 +213,10 @@ def no_action(name: str, audit: iw.Audit) -> list[Claim]:
     largest = max(after, key=worst_r2)
     return [
         Claim(f"{name}: hidden taps with R2 in K > .1 and above its nulls", len(high), 0, "==", note=listed(high)),
-        Claim("  the same before the nonlinearity", len(higher), note=listed(higher)),
+        Claim(f"{name}: the same before the nonlinearity", len(higher), note=listed(higher)),
         Claim(f"{name}: taps where orbits show an action", len(acting), 0, "==", note=", ".join(acting)),
-        Claim("  hidden taps", len(after), note=f"linear R2 {min(linear):.3f} to {max(linear):.3f}"),
-        Claim("  the largest R2 in K", worst_r2(largest), note=listed([largest])),
+        Claim(f"{name}: hidden taps", len(after), note=f"linear R2 {min(linear):.3f} to {max(linear):.3f}"),
+        Claim(f"{name}: the largest R2 in K", worst_r2(largest), note=listed([largest])),
     ]
 
 
@@ -241,7 +244,7 @@ def group_networks(at: Folders) -> Part | None:
     reached = len(checks) - len(missed)
     name = "group networks: bounds of group_networks.py reached"
     claim = Claim(name, reached if checks else None, len(checks) or 1, "==", note="; ".join(missed))
-    ended = Claim("  its exit code", done.returncode, 0, "==")
+    ended = Claim("group networks: exit code", done.returncode, 0, "==")
     return Part("group networks", [claim, ended], done.stdout + done.stderr, {"checks": checks})
 
 

@@ -167,7 +167,7 @@ def _message(relation: LatentRelation, rows: _Rows) -> str:
 
 
 def _by_powers_of_two(rows: _Rows, matches: Sequence[_Match]) -> _Rows:
-    """The same rows measured against the first of their orbit: for exact relations powers of two, which round nothing."""
+    """The same rows measured against the first of their orbit: powers of two for exact relations, so nothing rounds."""
     orbit = orbit_labels(len(rows.live), [_monomial(m.action).index for m in matches])
     first = np.unique(orbit, return_index=True)[1]
     return replace(rows, norm=np.exp2(np.rint(np.log2(rows.norm / rows.norm[first][orbit]))))
