@@ -4,6 +4,8 @@ Networks of many operators get weights that are tied along the orbits of D4 (exa
 way must then carry the action, and what it found is compared with the numbers that the network computes.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -379,3 +381,48 @@ def test_scales_by_powers_of_two_keep_a_relation_exact(scale, exact):
     carried = carry(network, symmetry.bind((2,), (1,)), tolerance=1e-5)
     assert carried.closes
     assert carried.exact is exact
+
+
+class Cubes(nn.Module):
+    """Two neurons a layer, exchanged by the group; the weights of layer ``i`` have size ``sizes[i]``.
+
+    The second neuron of every layer is three times what symmetry asks for, so nothing holds bit for bit.
+    """
+
+    def __init__(self, sizes: list[float]):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(2, 2) for _ in sizes)
+        for layer, size in zip(self.layers, sizes, strict=True):
+            layer.weight.data = size * torch.tensor([[1.0, 0.3], [0.3, 1.0]], dtype=torch.float64)
+            layer.bias.data = size * torch.tensor([0.1, 0.1], dtype=torch.float64)
+        self.head = nn.Linear(2, 1)
+        self.head.weight.data, self.head.bias.data = torch.ones(1, 2).double(), torch.zeros(1).double()
+        for layer, after in pairwise([*self.layers, self.head]):
+            layer.weight.data[1] *= 3
+            layer.bias.data[1] *= 3
+            after.weight.data[:, 1] /= 27
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x) ** 3
+        return self.head(x)
+
+
+def carried_through(module: nn.Module):
+    network = trace(module.double().eval(), torch.zeros(2, 2, dtype=torch.float64))
+    swap = Symmetry(cyclic(2), on_input=vector(perm=[1, 0]), on_output=invariant())
+    return carry(network, swap.bind((2,), (1,)), tolerance=1e-10)
+
+
+def test_cubes_of_large_norms_stay_within_the_range_of_floats():
+    sizes = [1.1e9, 1.3e9, 0.7e9, 1.0]  # cubed layer after layer: beyond 10^300, were the norms carried on
+    assert carried_through(Cubes(sizes)).closes
+    broken = Cubes(sizes)
+    broken.layers[2].weight.data[0, 1] *= 1.01
+    assert not carried_through(broken).closes
+
+
+def test_rows_out_of_range_are_lost_and_never_close():
+    carried = carried_through(Cubes([1e300, 1e300]))
+    assert not carried.closes
+    assert any("range of float64" in reason for reason in carried.lost.values())

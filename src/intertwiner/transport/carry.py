@@ -162,6 +162,8 @@ def close_output(label: str, picture: Picture, actions: Sequence[TensorAction], 
     """Compare the picture of an output, moved by every generator, with the output action."""
     picture = _fitted(picture, actions)
     whole = picture.dense()
+    if not np.isfinite(np.einsum("ij,ij->i", whole, whole)).all():
+        raise Lost("the rows leave the range of float64: nothing can be compared")
     size = np.linalg.norm(whole, axis=1)
     bounds = picture.stacked("magnitude")
     change = spread(np.abs(whole), picture.stacked("error"))

@@ -29,6 +29,10 @@ from intertwiner.transport.relation import LatentRelation
 from intertwiner.transport.table import Run
 
 
+LARGEST_NORM = 2.0**20
+"""Norms beyond it (and below its inverse) are not carried on to the next layer."""
+
+
 class Broken(Lost):
     """The moved rows are not the rows: no action in the gauge group at this nonlinearity."""
 
@@ -83,7 +87,7 @@ def solve(run: Run, picture: Picture, pointwise: Pointwise, node: Node) -> Pictu
     if relation.exact and not relation.joined:
         rows = _by_powers_of_two(rows, matches)
     else:
-        picture = replace(picture, rounded=True)
+        rows, picture = _within_range(rows), replace(picture, rounded=True)
     return _after(rows, matches, picture, pointwise, node.name)
 
 
@@ -91,6 +95,8 @@ def _rows(picture: Picture, pointwise: Pointwise, tolerance: float) -> _Rows:
     whole = picture.dense()
     weights, constant = _split(picture, whole)
     square = np.einsum("ij,ij->i", weights, weights)
+    if not np.isfinite(square).all() or not np.isfinite(constant).all():
+        raise Lost("the rows leave the range of float64: nothing can be compared")
     size = np.sqrt(square)
     live = np.flatnonzero(size > tolerance * size.max(initial=0.0))
     norm = np.ones(len(live)) if pointwise.scale == "none" else np.sqrt(square[live] + constant[live] ** 2)
@@ -171,6 +177,16 @@ def _by_powers_of_two(rows: _Rows, matches: Sequence[_Match]) -> _Rows:
     orbit = orbit_labels(len(rows.live), [_monomial(m.action).index for m in matches])
     first = np.unique(orbit, return_index=True)[1]
     return replace(rows, norm=np.exp2(np.rint(np.log2(rows.norm / rows.norm[first][orbit]))))
+
+
+def _within_range(rows: _Rows) -> _Rows:
+    """The same rows, a power of two taken out of all norms where those have outgrown ``LARGEST_NORM``.
+
+    A cube makes the norm of a row the cube of its coefficient in the next layer: three layers of norm 10^6 leave the
+    range of float64. The factor is one for the layer, so what is relative to a row stays as it is.
+    """
+    usual = np.exp2(np.rint(np.log2(np.median(rows.norm)))) if len(rows.norm) else 1.0
+    return rows if 1 / LARGEST_NORM < usual < LARGEST_NORM else replace(rows, norm=rows.norm / usual)
 
 
 def _after(rows: _Rows, matches: Sequence[_Match], picture: Picture, pointwise: Pointwise, name: str) -> Picture:
