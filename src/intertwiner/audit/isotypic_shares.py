@@ -59,7 +59,7 @@ def _shares(representation: Representation, covariance: ndarray) -> dict[str, fl
 
 
 def _all_images(representation: Representation) -> list[Monomial]:
-    images = representation.images
+    images = [m for m in representation.images if isinstance(m, Monomial)]
     return representation.group.extend(images, lambda a, b: a @ b, Monomial.identity(representation.dimension))
 
 

@@ -57,8 +57,8 @@ def _side_by_side(actions: Sequence[Monomial | ndarray]) -> Monomial | None:
 def _parts(group: Group, rows: ndarray, images: Sequence[Monomial]) -> tuple[list[WeightPart], ndarray]:
     """One part per factor where the factors move different coordinates; and the coordinates that nothing moves."""
     moved = np.array([(m.index != np.arange(m.dimension)) | (m.factor != 1) for m in images]).reshape(len(images), -1)
-    by_factor = [moved[list(places)].any(axis=0) for places in group.factor_generators]
-    still = ~moved.any(axis=0)
+    by_factor = [np.any(moved[list(places)], axis=0) for places in group.factor_generators]
+    still = np.logical_not(np.any(moved, axis=0))
     if len(by_factor) > 1 and np.sum(by_factor, axis=0).max(initial=0) <= 1:
         parts = []
         for factor, places, columns in zip(group.factors, group.factor_generators, by_factor, strict=True):

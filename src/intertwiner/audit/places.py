@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from intertwiner.audit.moments import Inputs, TapLayout
 from intertwiner.gauge import GaugeGroup
@@ -25,7 +26,7 @@ from intertwiner.network import (
     PointwiseOp,
     Softmax,
 )
-from intertwiner.symmetry import BoundSymmetry, ElementActions
+from intertwiner.symmetry import BoundSymmetry, ElementActions, TensorAction
 from intertwiner.transport import Layout
 
 WIDEST = 4096
@@ -156,7 +157,7 @@ def _read(
         axis,
         grid_axes,
         gauge,
-        lambda g: moves[g],
+        lambda g: cast(TensorAction, moves[g]),  # products of tensor actions are tensor actions
         mask if grid_axes else None,  # type: ignore[arg-type]
         node.batch_axis or 0,
     ), ""

@@ -21,8 +21,8 @@ PROVED, ABOVE, UNDECIDED, WRONG_USE = 0, 1, 2, 3
 INTERNAL, INTERRUPTED, PIPE_CLOSED = 70, 130, 141
 
 # typer 0.12-0.28 stand on click, later ones carry a copy of it; the ancestors of BadParameter are right in both.
-UsageError = typer.BadParameter.__mro__[1]
-ClickException = typer.BadParameter.__mro__[2]
+UsageError: Any = typer.BadParameter.__mro__[1]
+ClickException: Any = typer.BadParameter.__mro__[2]
 
 F = TypeVar("F", bound=Callable[..., int])
 

@@ -28,7 +28,6 @@ from intertwiner.transport.picture import ONE, Lost, Picture, Source, fresh
 from intertwiner.transport.relation import LatentRelation
 from intertwiner.transport.table import Run
 
-
 LARGEST_NORM = 2.0**20
 """Norms beyond it (and below its inverse) are not carried on to the next layer."""
 
