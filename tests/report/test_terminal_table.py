@@ -43,6 +43,7 @@ def test_the_row_shows_the_worst_generator_and_the_highest_null() -> None:
 
 def test_exact_and_within_tolerance_are_told_apart() -> None:
     assert to_text(sample.proved(), 80).startswith("PROVED, exactly\n")
+    assert "lies within" not in to_text(sample.proved(), 80)
     text = " ".join(to_text(sample.proved(exact=False), 80).split())
     assert text.startswith("PROVED, within tolerance ")
     assert "lies within 3.20e-05 of every output for |x| <= 1." in text

@@ -2,7 +2,7 @@
 
 A witness is looked for in float64, where the network is the exact function of its stored weights up to 1e-15. What
 stands against it is the noise floor: how far the outputs move when every weight is changed by one rounding of its
-own type. A defect inside that floor refutes nothing, however the relations came out.
+own type, or what arithmetic alone changes. A defect inside that floor refutes nothing, however the relations came out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx
 
 from intertwiner.network import Network, PointwiseOp
-from intertwiner.numerics.tolerance import ABOVE_NOISE
+from intertwiner.numerics.tolerance import ABOVE_NOISE, LEAST_FLOOR
 from intertwiner.symmetry import BoundSymmetry
 from intertwiner.transport import Carried
 from intertwiner.verdict import Kind, Verdict, Witness
@@ -108,7 +108,7 @@ class WitnessSearch:
         for inputs in batches:
             wide = tuple(x.to(torch.float64) if x.is_floating_point() else x for x in inputs)
             here, _ = exact(wide)
-            floor = _sizes(nudged(wide)[0], here)
+            floor = max(float(_sizes(nudged(wide)[0], here).max()), LEAST_FLOOR)
             for g in group.generators:
                 there, _ = exact(self.symmetry.act_on_input(g, wide))
                 gap = _sizes(there, self.symmetry.act_on_output(g, here))
@@ -118,7 +118,7 @@ class WitnessSearch:
                         spec.name: x[place : place + 1].cpu().numpy()
                         for spec, x in zip(self.network.inputs, inputs, strict=True)
                     }
-                    worst = Witness(sample, group.element_name(g), float(gap[place]), float(floor.max()))
+                    worst = Witness(sample, group.element_name(g), float(gap[place]), floor)
         return worst if worst is not None and worst.defect > ABOVE_NOISE * worst.noise_floor else None
 
 

@@ -43,7 +43,7 @@ def read_arrays(path: Path, key: str | None = None, limit: int | None = None) ->
     try:
         found = _safetensors(path, key, limit) if path.suffix == ".safetensors" else _numpy(path, key, limit)
     except (*DAMAGED, tokenize.TokenError) as error:
-        if "allow_pickle" in str(error) or "pickle" in str(error).lower():
+        if "pickle" in str(error).lower() or "Python objects" in str(error):
             raise UnsafeFile(
                 f"{path} was refused: it holds Python objects (a pickle), and loading them could run code.\n"
                 "  Save plain numbers: numpy.save(file, array.astype(numpy.float32)). Nothing was loaded."

@@ -15,8 +15,7 @@ def run_compare(first: Path, second: Path, *, as_json: bool) -> int:
     for path in (first, second):
         if not (path / "audit.json" if path.is_dir() else path).is_file():
             raise CorruptFile(f"{path}: there is no audit.json; 'intertwiner audit ... --out {path}' writes one")
-    from intertwiner.audit import Audit
-    from intertwiner.audit.compare import compare
+    from intertwiner.audit import Audit, compare
 
     found = compare(Audit.load(first), Audit.load(second))
     if as_json:

@@ -54,6 +54,9 @@ def tolerance(dtype: object) -> float:
     return TOLERANCE[name]
 
 
+LEAST_FLOOR = 2.0**-48
+"""Sixteen roundings of float64: what arithmetic alone may change where no weight is rounded at all."""
+
 ABOVE_NOISE = 10.0
 """How many times the noise floor a defect must reach before it counts as a witness."""
 

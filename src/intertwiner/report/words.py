@@ -74,8 +74,8 @@ def decided(verdict: Mapping[str, Any]) -> str:
 
 
 def bound(verdict: Mapping[str, Any]) -> str:
-    """What the bound of a verdict says, as one sentence; empty where there is none."""
-    if verdict["bound"] is None:
+    """What the bound of a verdict says, as one sentence; empty where there is none, or nothing to bound."""
+    if verdict["bound"] is None or verdict["exact"]:
         return ""
     box = f" for {verdict['box']}" if verdict["box"] else ""
     return f"An exactly equivariant network lies within {number(float(verdict['bound']))} of every output{box}."
