@@ -2,7 +2,12 @@
 
 ``3072-64-64-64-3072``, first activation tanh or GELU, then GELU. The loss is the reconstruction
 ``mean (f(x) - x)^2``; in the second half of the steps ``3 mean (f(gx) - g f(x))^2`` is added, g the left-right
-mirror. Nothing else knows about g: no augmentation, no tied weights. [arXiv 2601.21645, sec. 6]
+mirror and g f(x) a fixed target. Nothing else knows about g: no augmentation, no tied weights. [arXiv 2601.21645,
+sec. 6]
+
+The target is fixed (no gradient through f(x) in the second term) because the loss would otherwise fall fastest by
+making the antisymmetric half of the answers small, which is equivariant and throws that half of the image away: 37 %
+of its variance came back with gradients through both terms, 50 % this way (three seeds each).
 """
 
 from __future__ import annotations
@@ -97,7 +102,8 @@ def train(run: Run, images: Tensor) -> tuple[Autoencoder, float]:
             loss = nn.functional.mse_loss(network(x), x)
         else:  # one forward for x and gx together
             out, out_mirrored = network(torch.cat([x, mirror(x)])).split(BATCH)
-            loss = nn.functional.mse_loss(out, x) + MIRROR_WEIGHT * nn.functional.mse_loss(out_mirrored, mirror(out))
+            wanted = mirror(out).detach()
+            loss = nn.functional.mse_loss(out, x) + MIRROR_WEIGHT * nn.functional.mse_loss(out_mirrored, wanted)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

@@ -29,7 +29,8 @@ class Unruled(nn.Module):
     """Equivariant, through an operator that no rule covers."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cumsum(torch.cat([x, 0.1 * x], 1), 1)[:, -1:]  # the order of summation shows, as rounding
+        a, b = x.chunk(2, 1)
+        return torch.cumsum(((a + b) + 0.3 * a) + 0.3 * b, 1)  # the order of summation shows, as rounding
 
 
 def unruled() -> nn.Module:
