@@ -93,6 +93,7 @@ def _pieces(inputs: Inputs, size: int | None, number: int) -> Iterator[tuple[int
     if size is None or size >= total:
         yield (number % 2 if number else None), inputs
         return
+    size = -(-total // -(-total // size))  # as many pieces, of equal size: a short last one costs as much as the others
     for start in range(0, total, size):
         half = number % 2 if number else int(2 * start >= total)
         yield half, tuple(x[start : start + size] for x in inputs)
