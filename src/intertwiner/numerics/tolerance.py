@@ -62,3 +62,6 @@ ABOVE_NOISE = 10.0
 
 SAME_ON_DATA = 1e-4
 """Share of variance that float32 products may leave unexplained by an action that holds exactly."""
+
+COMPARED_EXACTLY = 1e-6
+"""Rows nearer than this are compared in rational arithmetic; distances of others cannot be zero."""
