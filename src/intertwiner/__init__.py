@@ -26,6 +26,21 @@ if TYPE_CHECKING:
         symmetric,
     )
     from intertwiner.audit import Audit, Comparison, Effort, LatentAction, audit, compare
+    from intertwiner.identify import (
+        FunctionalDimension,
+        Identifiability,
+        Match,
+        Reduction,
+        canonical_form,
+        criteria,
+        even_form,
+        fingerprint,
+        functional_dimension,
+        identify,
+        match,
+        move,
+        reduce,
+    )
     from intertwiner.network import Network, register_rule, trace
     from intertwiner.symmetry import (
         Symmetry,
@@ -50,6 +65,10 @@ _ROOMS = {
         "from_permutations", "from_table", "parse_group", "symmetric",
     ),
     "audit": ("Audit", "Comparison", "Effort", "LatentAction", "audit", "compare"),
+    "identify": (
+        "FunctionalDimension", "Identifiability", "Match", "Reduction", "canonical_form", "criteria", "even_form",
+        "fingerprint", "functional_dimension", "identify", "match", "move", "reduce",
+    ),
     "network": ("Network", "register_rule", "trace"),
     "symmetry": (
         "Symmetry", "custom", "image", "invariant", "onehot", "rows", "same", "several", "shift", "tokens", "vector",

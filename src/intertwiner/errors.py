@@ -86,3 +86,39 @@ class WrongUse(IntertwinerError, ValueError):
 
 class InvalidRecord(IntertwinerError, ValueError):
     """A record that does not follow the schema it names; the message lists the places."""
+
+
+class CannotEmit(IntertwinerError, ValueError):
+    """A record that cannot be written as torch code: an operator without a rule or without a function."""
+
+
+class BoxMismatch(IntertwinerError, ValueError):
+    """An input box that does not fit the inputs of the network, or is empty."""
+
+
+class ArchitectureMismatch(IntertwinerError, ValueError):
+    """Two networks that do not have the same operators in the same places; the message says where they differ."""
+
+
+class NotInGauge(IntertwinerError, ValueError):
+    """A change of latent coordinates that the architecture cannot hide, or that no parameter can take up."""
+
+
+class Contradiction(IntertwinerError, ArithmeticError):
+    """Two computations that must agree exactly do not: a bug in the library, please report it."""
+
+
+class CannotRewrite(IntertwinerError, ValueError):
+    """A network or symmetry that the rewrite does not cover; the message names the layer or the action."""
+
+
+class LiftTooWide(CannotRewrite):
+    """The group average of a layer has more distinct neurons than were allowed."""
+
+
+class BudgetTooSmall(CannotRewrite):
+    """No equivariant network of this kind is as cheap as was asked for; the message names the least cost."""
+
+
+class DataTooSmall(CannotRewrite):
+    """Fewer independent samples than a least-squares fit has unknowns; the message names both."""

@@ -68,7 +68,7 @@ class Verdict:
         exact: True where PROVED rests on relations that hold bit for bit, False where they hold within tolerance.
         bound: PROVED within tolerance: largest change of an output over ``box``. None where it is zero or unknown.
         box: The input box of the bound, in words, e.g. "|x| <= 1".
-        theorem: The theorem the verdict rests on, or "".
+        theorem: PROVED: the theorem the verdict rests on. Otherwise one by which the claim is false. "" for none.
         hypotheses: Its hypotheses, each with whether it was checked and how.
         witness: REFUTED: where the claim fails.
     """

@@ -25,6 +25,30 @@ def broken() -> nn.Module:
     return net
 
 
+def renamed() -> nn.Module:
+    """The same function: the neurons exchanged, one of them with its sign."""
+    net, other = symmetric(), symmetric()
+    with torch.no_grad():
+        for layer, axis in ((other[0], 0), (other[2], 1)):
+            layer.weight.copy_(layer.weight.flip(axis))
+        other[0].bias.copy_(net[0].bias.flip(0))
+        other[0].weight[0] *= -1
+        other[0].bias[0] *= -1
+        other[2].weight[0, 0] *= -1
+    return other
+
+
+def doubled() -> nn.Module:
+    """The same function with one neuron split in two."""
+    net, small = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).eval(), symmetric()
+    with torch.no_grad():
+        net[0].weight.copy_(small[0].weight[[0, 1, 1]])
+        net[0].bias.fill_(0.25)
+        net[2].weight.copy_(torch.tensor([[1.0, 0.5, 0.5]]))
+        net[2].bias.fill_(0.5)
+    return net
+
+
 class Unruled(nn.Module):
     """Equivariant, through an operator that no rule covers."""
 

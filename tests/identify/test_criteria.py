@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -48,8 +50,7 @@ def shallow(activation: nn.Module, *, bias: bool = True):
 
 
 def test_tanh_with_one_hidden_layer_is_sussmann() -> None:
-    module, traced = shallow(nn.Tanh())
-    criterion = one(traced())
+    criterion = one(shallow(nn.Tanh())[1]())
     assert criterion.licenses
     assert criterion.theorem.startswith("Sussmann 1992")
     assert criterion.of == "the parameters"
@@ -137,7 +138,7 @@ class Power(nn.Module):
 )  # fmt: skip
 def test_monomial_networks_are_generic_and_license_nothing(widths: tuple[int, ...], r: int, holds: bool) -> None:
     layers: list[nn.Module] = []
-    for a, b in zip(widths[:-1], widths[1:], strict=True):
+    for a, b in pairwise(widths):
         layers += [nn.Linear(a, b, bias=False), Power(r)]
     _, traced = network(*layers[:-1], inputs=widths[0])
     criterion = one(traced())

@@ -195,6 +195,39 @@ def _no_action() -> dict[str, Any]:
     return tap
 
 
+def _identifiability() -> dict[str, Any]:
+    return {
+        "applies": True,
+        "verdict": {
+            "kind": "PROVED",
+            "claim": "the even form of ShapeNet is determined by the function",
+            "reason": "kinks of one piecewise linear layer: every hypothesis holds",
+        },
+        "neurons": [64, 61],
+        "removed": [{"tap": "head.fc", "kind": "opposite to another neuron", "count": 3}],
+        "gauge": [{"space": "head.fc", "dimension": 64, "group": "permutations x positive scales", "parameters": 64}],
+        "theorems": [
+            {
+                "theorem": "kinks of one piecewise linear layer",
+                "reach": "pointwise, global",
+                "statement": "hyperplanes and jumps are determined",
+                "holds": True,
+                "hypotheses": {"no constant neuron (w = 0)": "holds (smallest |w| 0.4)"},
+            },
+            {
+                "theorem": "Grillo and Montúfar 2026",
+                "reach": "open set",
+                "statement": "some open set of parameters is determined",
+                "holds": False,
+                "hypotheses": {"this parameter lies in the open set": "not checked"},
+            },
+        ],
+        "rewritten": "redundant neurons taken out",
+        "representations": {"head.fc:out": "D4: 3·A1 + 2·E"},
+        "note": "",
+    }
+
+
 def realistic(*, side: int = 7, channels: int = 1) -> dict[str, Any]:
     """A trained convolutional network under D4: exact at the bottom, approximate above, one opaque layer."""
     return {
@@ -227,6 +260,7 @@ def realistic(*, side: int = 7, channels: int = 1) -> dict[str, Any]:
             "hypotheses": {},
             "witness": None,
         },
+        "identifiability": _identifiability(),
         "defect": {
             "generators": {
                 "r": {"value": 0.0873, "noise_floor": 3.4e-7, "null": 1.21},

@@ -89,6 +89,21 @@ def test_the_page_says_everything_that_was_found() -> None:
         assert piece in text, piece
 
 
+def test_identifiability_says_what_was_redundant_and_which_theorem_applies() -> None:
+    text = words(to_html(sample.realistic()))
+    for piece in (
+        "PROVED : the even form of ShapeNet is determined by the function.",
+        "The action was found with redundant neurons taken out: head.fc:out D4: 3·A1 + 2·E",
+        "head.fc 3 opposite to another neuron",
+        "kinks of one piecewise linear layer [pointwise, global] : holds",
+        "Grillo and Montúfar 2026 [open set] : does not decide",
+        "no constant neuron (w = 0): holds (smallest |w| 0.4)",
+    ):
+        assert piece in text, piece
+    record = sample.realistic() | {"identifiability": None, "missing": {"identifiability": "RuntimeError: no kernel"}}
+    assert "Not measured: RuntimeError: no kernel." in words(to_html(record))
+
+
 def test_verdicts_are_said_in_words() -> None:
     assert "PROVED exactly" in words(to_html(sample.proved()))
     text = words(to_html(sample.proved(exact=False)))
@@ -96,7 +111,7 @@ def test_verdicts_are_said_in_words() -> None:
     assert "lies within 3.20e-05 of every output for |x| <= 1." in text
     text = words(to_html(sample.refuted()))
     assert "moved by r , the defect is 0.0871 (noise floor 3.60e-05)" in text
-    assert "Rests on: Sussmann 1992 (pointwise, global)." in text
+    assert "Theorem: Sussmann 1992 (pointwise, global)." in text
 
 
 def test_missing_parts_are_said_and_nothing_is_claimed() -> None:

@@ -49,6 +49,15 @@ def test_exact_and_within_tolerance_are_told_apart() -> None:
     assert "lies within 3.20e-05 of every output for |x| <= 1." in text
 
 
+def test_identifiability_stands_below_the_table() -> None:
+    text = " ".join(to_text(sample.realistic(), 100).split())
+    assert "identifiability 3 of head.fc: opposite to another neuron with redundant neurons taken out:" in text
+    assert "is determined by the function: kinks of one piecewise linear layer" in text
+    record = sample.realistic()
+    record["identifiability"]["applies"] = False
+    assert "no theorem decides whether parameters are identifiable" in " ".join(to_text(record, 100).split())
+
+
 def test_what_was_not_measured_is_said() -> None:
     record = sample.minimal()
     assert "end-to-end defect not measured\n" in to_text(record, 80)

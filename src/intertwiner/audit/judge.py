@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from intertwiner.network import Network, PointwiseOp
+from intertwiner.audit.identifiability import Rewritten
+from intertwiner.identify import Criterion
+from intertwiner.network import Network
 from intertwiner.numerics.tolerance import ABOVE_NOISE, LEAST_FLOOR
 from intertwiner.symmetry import BoundSymmetry
 from intertwiner.transport import Carried
@@ -24,7 +26,14 @@ Inputs = tuple[Tensor, ...]
 
 
 def judge(
-    network: Network, symmetry: BoundSymmetry, carried: Carried, *, box: float, witness: Witness | None
+    network: Network,
+    symmetry: BoundSymmetry,
+    carried: Carried,
+    *,
+    box: float,
+    witness: Witness | None,
+    again: Rewritten | None = None,
+    refuting: Criterion | None = None,
 ) -> Verdict:
     """Decide what may be said.
 
@@ -34,30 +43,48 @@ def judge(
         carried: What the weights say.
         box: The input box of the bound.
         witness: An input at which the claim fails, if one was found.
+        again: The network rewritten so that its weights carry the action, where its own do not.
+        refuting: The theorem by which a network whose weights carry no action is not equivariant.
     """
     group = symmetry.group.name
     claim = f"f(g x) = g f(x) for every g in {group}, and every layer is equivariant for an action on its latent space"
     if carried.closes:
-        if carried.exact:
-            reason = "every relation between the weights holds bit for bit, from the input to the output"
-            return Verdict(Kind.PROVED, claim, reason, exact=True, bound=0.0, box=f"|x| <= {box:g}")
-        residual = max(
-            [r.residual for r in carried.relations.values()] + [o.residual for o in carried.outputs.values()]
-        )
-        reason = (
-            f"every relation between the weights holds within rounding (largest relative residual {residual:.2g}): "
-            "the network is this close to an exactly equivariant one"
-        )
-        bound = carried.bound if np.isfinite(carried.bound) else None
-        return Verdict(Kind.PROVED, claim, reason, bound=bound, box=f"|x| <= {box:g}")
+        return _proved(claim, carried, box)
+    if again is not None:
+        proved = _proved(claim.replace("every layer", f"with {again.how} every layer"), again.carried, box)
+        if again.exact:
+            return proved
+        reason = f"{proved.reason}; the rewritten network is the same function by relations between weights, rounded"
+        return replace(proved, reason=reason, exact=False, bound=None, box="")
     why = _why_not(network, carried)
+    hypotheses = {h.text: h.seen for h in refuting.hypotheses} if refuting is not None else {}
+    theorem = refuting.theorem if refuting is not None else ""
+    if refuting is not None:
+        why += f"; {refuting.of} being identifiable, an equivariant network would carry one"
     if witness is not None:
         reason = (
             f"an input changes the answer by {witness.defect:.2g} under {witness.element}, "
             f"rounding explains {witness.noise_floor:.2g}"
         )
-        return Verdict(Kind.REFUTED, f"f(g x) = g f(x) for every g in {group}", f"{reason}; {why}", witness=witness)
-    return Verdict(Kind.UNDECIDED, claim, why + "; no input was found at which it fails beyond rounding")
+        return Verdict(
+            Kind.REFUTED, f"f(g x) = g f(x) for every g in {group}", f"{reason}; {why}", witness=witness,
+            theorem=theorem, hypotheses=hypotheses,
+        )  # fmt: skip
+    nothing = "; no input was found at which it fails beyond rounding"
+    return Verdict(Kind.UNDECIDED, claim, why + nothing, theorem=theorem, hypotheses=hypotheses)
+
+
+def _proved(claim: str, carried: Carried, box: float) -> Verdict:
+    if carried.exact:
+        reason = "every relation between the weights holds bit for bit, from the input to the output"
+        return Verdict(Kind.PROVED, claim, reason, exact=True, bound=0.0, box=f"|x| <= {box:g}")
+    residual = max([r.residual for r in carried.relations.values()] + [o.residual for o in carried.outputs.values()])
+    reason = (
+        f"every relation between the weights holds within rounding (largest relative residual {residual:.2g}): "
+        "the network is this close to an exactly equivariant one"
+    )
+    bound = carried.bound if np.isfinite(carried.bound) else None
+    return Verdict(Kind.PROVED, claim, reason, bound=bound, box=f"|x| <= {box:g}")
 
 
 def _why_not(network: Network, carried: Carried) -> str:
@@ -68,14 +95,9 @@ def _why_not(network: Network, carried: Carried) -> str:
     if broken:
         tap = network.node(broken[0].name).tap
         missing = max(len(f) for f in broken[0].failed)
-        bypass = any(
-            isinstance(op, PointwiseOp) and op.pointwise.bypass
-            for op in (network.node(user).op for user in network.node(broken[0].name).users)
-        )
         return (
             f"the weights carry no action at {tap}: {missing} neurons have no partner, largest relative residual "
             f"{broken[0].residual:.2g}"
-            + (" (flipped neurons that a bypass hides are not looked for)" if bypass else "")
         )
     open_ends = [o for o in carried.outputs.values() if not o.closes]
     if open_ends:

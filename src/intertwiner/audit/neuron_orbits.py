@@ -36,7 +36,7 @@ def images_from_weights(
     images = [_side_by_side([picture.sources[n].actions[g] for n in names]) for g in range(picture.generators)]
     if any(image is None for image in images) or group.order * len(rows) ** 2 > LARGEST:
         return None
-    parts, still = _parts(group, rows, [m for m in images if m is not None])
+    parts, still = parts_by_factor(group, rows, [m for m in images if m is not None])
     fixed = np.concatenate([rows[:, still], picture.constant()[:, None]], axis=1)
     gauge = place.gauge
     return first_layer(group, parts, fixed=fixed, scaled=gauge.scale != "none", signed=gauge.sign)
@@ -54,7 +54,7 @@ def _side_by_side(actions: Sequence[Monomial | ndarray]) -> Monomial | None:
     return Monomial.direct_sum([a for a in actions if isinstance(a, Monomial)])
 
 
-def _parts(group: Group, rows: ndarray, images: Sequence[Monomial]) -> tuple[list[WeightPart], ndarray]:
+def parts_by_factor(group: Group, rows: ndarray, images: Sequence[Monomial]) -> tuple[list[WeightPart], ndarray]:
     """One part per factor where the factors move different coordinates; and the coordinates that nothing moves."""
     moved = np.array([(m.index != np.arange(m.dimension)) | (m.factor != 1) for m in images]).reshape(len(images), -1)
     by_factor = [np.any(moved[list(places)], axis=0) for places in group.factor_generators]

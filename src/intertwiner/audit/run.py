@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 
 from intertwiner.algebra import Group, parse_group
 from intertwiner.audit.describe import describe_place
+from intertwiner.audit.identifiability import carry_again, identifiability_record
 from intertwiner.audit.judge import WitnessSearch, judge
 from intertwiner.audit.measured import Measured, measure_places
 from intertwiner.audit.places import Mask, find_places
@@ -23,6 +24,7 @@ from intertwiner.audit.record import Audit, LatentAction
 from intertwiner.audit.subject import Subject, prepare
 from intertwiner.audit.weights import weight_action
 from intertwiner.errors import IntertwinerError
+from intertwiner.identify import Identifiability, identify
 from intertwiner.network import Network
 from intertwiner.numerics.tolerance import tolerance
 from intertwiner.report import SCHEMA
@@ -41,6 +43,7 @@ class Effort:
         nulls: Measure what the figures stand against: wrong elements, a network with shuffled weights, rounding.
         draws: Networks with shuffled weights that are measured; the highest R2 among them is the null.
         orbits: Look for orbits of neurons where the weights alone do not give them.
+        identify: Take redundant neurons out where the weights carry no action, and say which theorem applies.
         box: Inputs with |x| <= box are covered by the bound of a proof.
         max_samples: Read at most this many samples per pass.
         seed: Of everything random.
@@ -50,6 +53,7 @@ class Effort:
     nulls: bool = True
     draws: int = 1
     orbits: bool = True
+    identify: bool = True
     box: float = 1.0
     max_samples: int | None = None
     seed: int = 0
@@ -135,25 +139,40 @@ def audit(
         carried = carry(network, bound, tolerance=tolerance(network.dtype), box=effort.box)
         places = find_places(network, bound, *layouts(network, bound), taps=taps, mask=mask)
         weights = {place.name: weight_action(bound.group, carried, place.node.name) for place in places}
+    with clock("identifiability"):
+        found, unknown = _identified(network) if effort.identify else (None, "")
+        again, refuting = None, None
+        if found is not None and not carried.closes:
+            limit = tolerance(network.dtype)
+            again, refuting = carry_again(found, network, bound, carried, tolerance=limit, box=effort.box)
     with clock("data"):
         measured = (
             measure_places(subject, places, carried, weights, effort, mask) if effort.data else Measured.nothing()
         )
     with clock("verdict"):
-        witness = None if carried.closes else _witness(subject)
-        verdict = judge(network, bound, carried, box=effort.box, witness=witness)
+        witness = None if carried.closes or again is not None else _witness(subject)
+        verdict = judge(network, bound, carried, box=effort.box, witness=witness, again=again, refuting=refuting)
     actions = []
     for place in places:
-        found = measured.orbits.get(place.name)
         record = describe_place(subject, place, carried, weights[place.name], measured)
-        actions.append(LatentAction(record, bound.group, weights[place.name], found))
+        actions.append(LatentAction(record, bound.group, weights[place.name], measured.orbits.get(place.name)))
     record = _record(subject, carried, measured, actions, source) | {
         "verdict": verdict.to_json(),
+        "identifiability": None if found is None else identifiability_record(found, again, bound),
+        "missing": {"identifiability": unknown} if unknown else {},
         "seed": effort.seed,
         "seconds": clock.seconds,
     }
     aliases = {alias: place.name for place in places for alias in place.aliases}
     return Audit(record, tuple(actions), verdict, aliases)
+
+
+def _identified(network: Network) -> tuple[Identifiability | None, str]:
+    """What is known about the parameters, or why nothing is: an audit does not fail for it."""
+    try:
+        return identify(network, dimension=False), ""
+    except (IntertwinerError, RuntimeError) as error:
+        return None, f"{type(error).__name__}: {str(error).splitlines()[0]}"
 
 
 def _witness(subject: Subject):

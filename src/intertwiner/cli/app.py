@@ -12,7 +12,9 @@ from intertwiner.cli import exits, spellings
 from intertwiner.cli.audit import Wish, run_audit
 from intertwiner.cli.comparison import run_compare
 from intertwiner.cli.demo import run_demo
-from intertwiner.cli.selfcheck import run_selfcheck
+from intertwiner.cli.identify import Identify, run_identify, run_reduce
+from intertwiner.cli.match import run_match
+from intertwiner.cli.selfcheck import run_identify_check, run_selfcheck
 from intertwiner.cli.subject import Words
 from intertwiner.cli.taps import run_taps
 
@@ -126,8 +128,13 @@ def demo(
 @exits.guarded
 def selfcheck(
     *,
-    count: Annotated[int, typer.Option(min=1, metavar="N", help="How many networks to plant.")] = 600,
+    count: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="How many networks to plant.", show_default="600")
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="Plant every kind once instead.")] = False,
+    identify: Annotated[
+        bool, typer.Option("--identify", help="Plant redundant neurons instead, and reduce. 300 by default.")
+    ] = False,
     seed: Seed = 0,
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Processes.", show_default="one per core")
@@ -135,7 +142,81 @@ def selfcheck(
     json: Json = False,
 ) -> int:
     """Plant networks with known actions on this machine, and find them again. Exit code 1 where one is missed."""
-    return run_selfcheck(count, full=full, seed=seed, workers=workers, as_json=json)
+    if identify:
+        return run_identify_check(count or 300, seed=seed, as_json=json)
+    return run_selfcheck(count or 600, full=full, seed=seed, workers=workers, as_json=json)
+
+
+Box = Annotated[
+    float | None, typer.Option(metavar="R", help="Inputs with |x| <= R: neurons that never switch there may go.")
+]
+
+
+@app.command(short_help="Which parameters can be told from the function.")
+@exits.guarded
+def identify(
+    model: Model,
+    *,
+    weights: Weights = None,
+    data: Data = None,
+    example: Example = None,
+    scale: Scale = None,
+    max_samples: Samples = None,
+    box: Box = None,
+    dimension: Annotated[
+        bool | None,
+        typer.Option("--dimension/--no-dimension", help="Functional dimension.", show_default="up to 5,000 weights"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write identifiability.json there.")] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> int:
+    """Gauge, redundant neurons, theorem with its hypotheses, functional dimension. Exit code 0 where a theorem decides,
+    2 where none does.
+    """
+    words = Words(model, weights, tuple(data or ()), tuple(example or ()), (), scale, max_samples)
+    return run_identify(Identify(words, box, dimension, seed, out, json))
+
+
+@app.command(short_help="The same function without redundant neurons.")
+@exits.guarded
+def reduce(
+    model: Model,
+    *,
+    weights: Weights = None,
+    data: Data = None,
+    example: Example = None,
+    box: Box = None,
+    even: Annotated[bool, typer.Option("--even", help="Bring ReLU layers to c |z| + A x, where flips show.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Save the reduced model there, with reduction.json.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Take out dead, constant, equal and opposite neurons; the certificate says how far the function is kept."""
+    words = Words(model, weights, tuple(data or ()), tuple(example or ()))
+    return run_reduce(words, box, out, even=even, as_json=json)
+
+
+@app.command(short_help="Are two networks the same function?")
+@exits.guarded
+def match(
+    first: Annotated[str, typer.Argument(metavar="A", help="A model, as for audit.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another of the same architecture.")],
+    *,
+    weights: Annotated[str | None, typer.Option(metavar="FILE", help="state_dict of A, where it is code.")] = None,
+    other_weights: Annotated[str | None, typer.Option(metavar="FILE", help="state_dict of B, likewise.")] = None,
+    data: Data = None,
+    example: Example = None,
+    scale: Scale = None,
+    max_samples: Samples = None,
+    box: Annotated[float, typer.Option(metavar="X", help="The bound of a proof covers inputs with |x| <= box.")] = 1.0,
+    align: Annotated[bool, typer.Option("--align/--no-align", help="Align networks that differ.")] = True,
+    json: Json = False,
+) -> int:
+    """PROVED the same function (exit code 0) with the gauge element, REFUTED (1) with an input, or UNDECIDED (2)."""
+    words = Words(first, weights, tuple(data or ()), tuple(example or ()), (), scale, max_samples)
+    return run_match(words, second, other_weights, box=box, align=align, as_json=json)
 
 
 @app.command(short_help="Two audits side by side.")

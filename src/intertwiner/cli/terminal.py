@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from intertwiner.cli.exits import printable
@@ -54,3 +55,20 @@ def progress(items: Sequence[T], title: str) -> Iterator[T]:
         for item in left:
             yield item
             bar.advance(task)
+
+
+@contextmanager
+def counting(title: str, total: int) -> Iterator[Callable[[int, int], None]]:
+    """A bar for a number that grows towards ``total``: the callback takes (steps, number)."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    start = time.monotonic()
+    with Progress(console=Console(stderr=True), transient=True, redirect_stdout=False, auto_refresh=False) as bar:
+        task = bar.add_task(title, total=total)
+
+        def grown(_: int, number: int) -> None:
+            if time.monotonic() - start > PATIENCE:
+                bar.update(task, completed=number, refresh=True)
+
+        yield grown

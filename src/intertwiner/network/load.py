@@ -13,7 +13,7 @@ import pickle
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -175,11 +175,17 @@ def _read_program(folder: Path, recipe: dict[str, Any]) -> Model:
     return load_pt2(folder / PROGRAM)
 
 
-def save_model(model: Network | nn.Module | ExportedProgram, folder: str | Path, example: Any = None) -> Path:
+def save_model(
+    model: Network | nn.Module | ExportedProgram,
+    folder: str | Path,
+    example: Any = None,
+    *,
+    beside: Mapping[str, str] | None = None,
+) -> Path:
     """Write a model as a folder that `load_model` reads without any user code.
 
     Written beside its place and renamed, so there is never half a folder. A folder of ours is replaced, any other
-    is left alone.
+    is left alone. ``beside`` holds further text files by name, such as a certificate.
 
     Raises:
         WrongUse: The folder exists and is not ours, or a module came without an example.
@@ -197,6 +203,8 @@ def save_model(model: Network | nn.Module | ExportedProgram, folder: str | Path,
         fresh.mkdir()
         torch.export.save(program, fresh / PROGRAM)
         recipe = {"format": FORMAT, "name": name, "program": PROGRAM, "torch": torch.__version__}
+        for other, text in (beside or {}).items():
+            (fresh / other).write_text(text, encoding="utf-8")
         (fresh / RECIPE).write_text(json.dumps(recipe, indent=1) + "\n", encoding="utf-8")
         if folder.exists():
             os.replace(folder, old)

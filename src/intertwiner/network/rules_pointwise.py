@@ -209,6 +209,19 @@ def _scaled(call: Call, value: Value, constant: Any) -> Value:
     return call.emit(ir.ChannelAffine(fixed.param()), x)
 
 
+@register_rule("aten.addcmul")
+def scale_and_shift(call: Call) -> Value:
+    """``shift + x * scale`` with both of them fixed: one record."""
+    shift, a, b = (call[k] for k in ("self", "tensor1", "tensor2"))
+    x, scale = (a, b) if isinstance(a, Value) else (b, a)
+    if not isinstance(x, Value) or not isinstance(scale, Fixed) or not isinstance(shift, Fixed) or call["value"] != 1:
+        raise Unruled("only fixed + x * fixed is understood")
+    for fixed in (scale, shift):
+        x, _ = meet(call, x, fixed)
+    scale, shift = (aligned(call, fixed, x.ndim, x.batch_axis) for fixed in (scale, shift))
+    return call.emit(ir.ChannelAffine(scale.param(), shift.param()), x)
+
+
 @register_rule("aten.glu")
 def glu(call: Call) -> Value:
     """``a * sigmoid(b)`` for the two halves of an axis."""

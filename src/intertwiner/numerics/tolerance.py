@@ -65,3 +65,24 @@ SAME_ON_DATA = 1e-4
 
 COMPARED_EXACTLY = 1e-6
 """Rows nearer than this are compared in rational arithmetic; distances of others cannot be zero."""
+
+KEPT_FUNCTION = 1e-10
+"""Largest change of an output, relative to the largest output, at which a rewritten network counts as the same."""
+
+SETTLED = 1e-9
+"""Singular values of a linear latent space below this share of the largest are not reached by the input."""
+
+FINGERPRINT_CELL: dict[str, float] = {"float64": 1e-6, "float32": 1e-2, "float16": 0.5, "bfloat16": 1.0}
+"""Width of the cells that a fingerprint rounds to, where its numbers are normally distributed: far above rounding."""
+
+TWIN_FUNCTION: dict[str, float] = {"float32": 1e-5, "float64": 1e-12}
+"""How far, relative to the largest output, a twin made by exact relations may be from its original."""
+
+TWIN_DEFECT_FLOAT64 = 1e-12
+"""Largest equivariance defect of a twin computed in float64."""
+
+TWIN_DEFECT_FLOORS = 5.0
+"""Largest defect of a twin in float32, in multiples of the noise floor of its original."""
+
+BLOCKS_WIN = 0.95
+"""Largest share of the dense layer's time at which a layer in isotypic blocks replaces it."""

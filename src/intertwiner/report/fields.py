@@ -67,7 +67,7 @@ VERDICT = _record(
     exact=Spec("flag", "PROVED: the relations between the weights hold bit for bit, not only within tolerance."),
     bound=_number("PROVED within tolerance: largest change of an output over `box`."),
     box=_text("The inputs the bound holds for, in words."),
-    theorem=_text("The theorem the verdict rests on; empty for none."),
+    theorem=_text("PROVED: the theorem it rests on. Otherwise one by which the claim is false; empty for none."),
     hypotheses=_table("Its hypotheses, each with whether and how it was checked.", _NAMES),
     witness=_record(
         "REFUTED: an input at which the claim fails.",
@@ -229,6 +229,54 @@ TAP = _record(
     missing=_MISSING,
 )
 
+IDENTIFIABILITY = _record(
+    "Which parameters can be told from the function, and whether the theorem of layerwise equivariance applies.",
+    applies=Spec("flag", "A pointwise, global theorem says that the parameters are identifiable."),
+    verdict=_record(
+        "Whether the parameters, reduced, are determined by the function up to the gauge.",
+        kind=_text("The decision.", "PROVED", "UNDECIDED", required=True),
+        claim=_text("The statement.", required=True),
+        reason=_text("Why.", required=True),
+    ),
+    neurons=Spec("array", "Neurons before and after reduction."),
+    removed=_list(
+        "Redundant neurons, by layer and kind.",
+        _record(
+            "",
+            required=True,
+            tap=_text("The layer.", required=True),
+            kind=_text("Why they are redundant.", required=True),
+            count=_integer("How many.", required=True),
+        ),
+    ),
+    gauge=_list(
+        "The gauge of every hidden space.",
+        _record(
+            "",
+            required=True,
+            space=_text("The latent space.", required=True),
+            dimension=_integer("Its coordinates."),
+            group=_text("The group, in words."),
+            parameters=_integer("Its dimension."),
+        ),
+    ),
+    theorems=_list(
+        "Theorems that speak about such networks.",
+        _record(
+            "",
+            required=True,
+            theorem=_text("Name and source.", required=True),
+            reach=_text("Pointwise and global, generic, or an open set."),
+            statement=_text("What follows where every hypothesis holds."),
+            holds=Spec("flag", "Every hypothesis was checked and holds."),
+            hypotheses=_table("Each hypothesis, with its answer and the number that decides.", _NAMES),
+        ),
+    ),
+    rewritten=_text("How the network had to be rewritten for its layers to carry the action; empty where it was not."),
+    representations=_table("By layer of the rewritten network, the action that it carries.", _NAMES),
+    note=_text("What else is to be known: why no theorem speaks, or why nothing was reduced."),
+)
+
 AUDIT = _record(
     "",
     required=True,
@@ -254,7 +302,7 @@ AUDIT = _record(
         name=_text("Its name.", required=True),
         order=_integer("Number of elements."),
         generators=_list("Names of the generators.", _NAMES),
-        table=_record("The whole group as `Group.to_json` writes it: its table, or its factors."),
+        definition=_record("The whole group as `Group.to_json` writes it, where its name does not say it."),
     ),
     symmetry=_record(
         "How the group acts.", input=_text("On the inputs, in words."), output=_text("On the outputs, in words.")
@@ -267,6 +315,7 @@ AUDIT = _record(
         note=_text("What the reader should know about them."),
     ),
     verdict=VERDICT,
+    identifiability=IDENTIFIABILITY,
     defect=_record(
         "End-to-end equivariance defect |f(gx) - g f(x)| / |f(x) - mean f|.",
         generators=_table(

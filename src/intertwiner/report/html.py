@@ -63,7 +63,7 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": words.number, "share": words.share, "shape": words.shape}
+    environment.filters |= {f.__name__: f for f in (words.number, words.share, words.shape, words.sentence)}
     environment.globals |= {
         "bar": svg.bar,
         "irrep_bars": svg.irrep_bars,

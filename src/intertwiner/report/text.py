@@ -64,6 +64,7 @@ def _lines(record: dict[str, Any], width: int) -> Iterator[Text]:
     yield from _head(record, width)
     yield from _defect(record, width)
     yield from _table(record, width)
+    yield from _identifiability(record["identifiability"], width)
     yield from _tail(record, width)
 
 
@@ -98,7 +99,8 @@ def _head(record: dict[str, Any], width: int) -> Iterator[Text]:
     if words.bound(verdict):
         yield from _paragraph(words.bound(verdict), width)
     if verdict["theorem"]:
-        yield from _paragraph(f"rests on: {verdict['theorem']}", width)
+        how = "rests on" if verdict["kind"] == "PROVED" else "theorem"
+        yield from _paragraph(f"{how}: {verdict['theorem']}", width)
     yield from _paragraph(", ".join(facts), width, "dim")
     data = record["data"]
     if data:
@@ -192,6 +194,26 @@ def _r2(value: float | None) -> str:
     if value is None:
         return words.NOTHING
     return f"{value:.3f}" if value > -9.99 else "< -10"
+
+
+def _identifiability(known: dict[str, Any] | None, width: int) -> Iterator[Text]:
+    """What was redundant, what the action needed, and whether a theorem applies."""
+    if known is None:
+        return
+    lines = [f"{row['count']} of {row['tap']}: {row['kind']}" for row in known["removed"]]
+    if known["rewritten"]:
+        lines.append(f"with {known['rewritten']}:")
+        lines += [f"  {tap}  {representation}" for tap, representation in known["representations"].items()]
+    holding = next((t for t in known["theorems"] if t["holds"]), None)
+    if known["applies"] and holding:
+        lines.append(f"{known['verdict']['claim']}: {holding['theorem']}")
+    elif known["verdict"]:
+        lines.append(f"no theorem decides whether parameters are identifiable: {known['verdict']['reason']}")
+    yield _styled(("", ""))
+    yield _styled(("identifiability", "bold"))
+    for line in lines:
+        indent = "    " if line.startswith("  ") else "  "
+        yield from _paragraph(line.strip(), width, first=indent, rest=indent + "  ")
 
 
 def _tail(record: dict[str, Any], width: int) -> Iterator[Text]:

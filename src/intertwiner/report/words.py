@@ -114,6 +114,15 @@ def found(tap: Mapping[str, Any]) -> str:
     return "; ".join(f"{', '.join(who)}: {text}" for text, who in names.items())
 
 
+def sentence(text: str) -> str:
+    """With a capital letter at its head, names left as they are.
+
+    >>> sentence("not measured: RuntimeError")
+    'Not measured: RuntimeError'
+    """
+    return text[:1].upper() + text[1:]
+
+
 def why_missing(part: str, *places: Mapping[str, Any] | None) -> str:
     """The sentence that stands where a part is null: "not measured: reason", the first reason that a place gives."""
     for place in places:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from intertwiner.testing.assertions import Defect, assert_equivariant, assert_same_function, replay
+from intertwiner.testing.identify_check import IdentifyCheckReport, selfcheck_identify
 from intertwiner.testing.planted import Cell, Planted, planted_network
 from intertwiner.testing.selfcheck import SelfcheckReport, selfcheck
 
@@ -20,6 +21,8 @@ __all__ = [
     "planted_networks",
     "selfcheck",
     "SelfcheckReport",
+    "selfcheck_identify",
+    "IdentifyCheckReport",
 ]
 
 

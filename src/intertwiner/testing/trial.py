@@ -88,7 +88,7 @@ def run_trial(cell: Cell, seed: int, *, with_data: bool = False) -> Trial:
 
 
 def _effort(data: bool) -> Effort:
-    return Effort(data=data, nulls=False, orbits=False)
+    return Effort(data=data, nulls=False, orbits=False, identify=data)
 
 
 def differences(planted: Planted, found: Audit) -> list[str]:

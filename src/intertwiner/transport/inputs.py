@@ -23,7 +23,7 @@ def input_picture(node: Node, position: int, network: Network, symmetry: BoundSy
     """
     actions = structured([symmetry.input_action(g)[position] for g in symmetry.group.generators], "input")
     shape = tuple(node.sample_shape)
-    features = _feature_axes(node, network, actions)
+    features = feature_axes(node, network, actions)
     matrices = tuple(matrix_on(action, features) if features else Monomial.identity(1) for action in actions)
     count = int(np.prod([shape[a] for a in features]))
     block: Block = sp.eye_array(count, format="csr")
@@ -48,7 +48,7 @@ def structured(actions: Sequence[Action], what: str) -> list[TensorAction]:
     return out
 
 
-def _feature_axes(node: Node, network: Network, actions: list[TensorAction]) -> tuple[int, ...]:
+def feature_axes(node: Node, network: Network, actions: Sequence[TensorAction]) -> tuple[int, ...]:
     """The axis along which the first reader mixes: channels of a convolution, the last axis of a linear layer.
 
     Only the size of the computation depends on the choice: where it does not fit, positions become features.

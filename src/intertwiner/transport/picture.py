@@ -49,12 +49,16 @@ class Source:
         actions: One matrix per generator: ``u(g x) = actions[g] u(x)``.
         magnitude: ``|u| <= magnitude`` over the input box, per coordinate.
         error: ``|u(g x) - actions[g] u(x)| <= error`` over the box, for every generator.
+        length: Bound of the Euclidean norm of ``u`` at one position, where one is known beyond that of ``magnitude``.
+        slack: The same for ``error``.
     """
 
     name: str
     actions: tuple[Matrix, ...]
     magnitude: ndarray
     error: ndarray
+    length: float = np.inf
+    slack: float = np.inf
 
     @property
     def dimension(self) -> int:
@@ -128,6 +132,12 @@ class Picture:
     def constant(self) -> ndarray:
         """The block of the constant source, as a vector."""
         return dense(self.blocks[ONE])[:, 0] if ONE in self.blocks else np.zeros(self.rows)
+
+
+def repeated(source: Source, name: str, actions: tuple[Matrix, ...], count: int) -> Source:
+    """The same coordinates at ``count`` positions."""
+    bounds = np.repeat(source.magnitude, count), np.repeat(source.error, count)
+    return Source(name, actions, *bounds, source.length * count**0.5, source.slack * count**0.5)
 
 
 def one(generators: int) -> Source:
@@ -235,7 +245,7 @@ def _promote_run(picture: Picture, axes: tuple[int, ...], limit: int) -> Picture
             sources[ONE] = source
             continue
         actions = tuple(kron(p, move) for p, move in zip(source.actions, moves, strict=True))
-        new = Source(f"{name}@{axes}", actions, np.repeat(source.magnitude, count), np.repeat(source.error, count))
+        new = repeated(source, f"{name}@{axes}", actions, count)
         blocks[new.name] = sp.csr_array(sp.kron(sp.csr_array(block), sp.eye_array(count)))[order]
         sources[new.name] = new
     grids = tuple(fixing(grid, axes) for grid in picture.grids)
@@ -278,6 +288,13 @@ def elsewhere(x: Picture, name: str, *, constant: bool = False, scale: float = 1
         if old == ONE and not constant:
             blocks[ONE], sources[ONE] = block, source
             continue
-        new = replace(source, name=f"{name}/{old}", magnitude=source.magnitude * scale, error=source.error * scale)
+        new = replace(
+            source,
+            name=f"{name}/{old}",
+            magnitude=source.magnitude * scale,
+            error=source.error * scale,
+            length=source.length * scale,
+            slack=source.slack * scale,
+        )
         blocks[new.name], sources[new.name] = block, new
     return replace(x, blocks=blocks, sources=sources)

@@ -27,6 +27,7 @@ from intertwiner.transport.picture import (
     keeps_bits,
     kron,
     promote,
+    repeated,
     with_constant,
 )
 from intertwiner.transport.table import Run, rule
@@ -92,7 +93,7 @@ def conv(run: Run, node: Node, op: Conv, x: Picture) -> Picture:
 def _patch(name: str, source: Source, kernels: list[Monomial]) -> Source:
     size = kernels[0].dimension if kernels else 1
     actions = tuple(kron(p, kernel) for p, kernel in zip(source.actions, kernels, strict=True))
-    return Source(name, actions, np.repeat(source.magnitude, size), np.repeat(source.error, size))
+    return repeated(source, name, actions, size)
 
 
 def _kernel_product(weight: ndarray, block: Block) -> ndarray:
@@ -209,6 +210,8 @@ def concat(run: Run, node: Node, op: Concat, *parts: Picture) -> Picture:
 def embedding(run: Run, node: Node, op: Embedding, ids: Picture) -> Picture:
     if ids.features:
         raise Lost("token values come from features, not from an input of tokens")
+    if run.follower is not None:
+        return run.follower.embedding(ids, op, node)
     weight = op.weight.array
     shape = tuple(node.sample_shape)
     last = len(shape) - 1

@@ -20,10 +20,11 @@ def softmax(run: Run, node: Node, op: Softmax, x: Picture) -> Picture:
     if x.features != (axis,):
         raise Lost("a softmax over positions or over some of the features only")
     x = permuted_coordinates(run, x, node)
-    (source,) = (x.sources[name] for name in x.blocks)
+    ((name, block),) = x.blocks.items()
+    source = x.sources[name]
     bound = np.ones(x.rows) if not op.log else 2 * source.magnitude.max() + np.log(x.rows) + np.zeros(x.rows)
     error = np.full(x.rows, source.error.max() * (2 if op.log else 1))
-    return fresh(x, Source(node.name, source.actions, bound, error))
+    return fresh(x, Source(node.name, source.actions, bound, error), block=block)
 
 
 @rule(LayerNorm)
@@ -33,11 +34,12 @@ def layer_norm(run: Run, node: Node, op: LayerNorm, x: Picture) -> Picture:
     x = promote(x, axes)
     if x.features != axes:
         raise Lost("a layer norm over some of the features only")
-    x = permuted_coordinates(run, x, node, signed=op.rms)
-    (source,) = (x.sources[name] for name in x.blocks)
+    x = permuted_coordinates(run, x, node, signed=op.rms, norm="length" if op.rms else "centred")
+    ((name, block),) = x.blocks.items()
+    source = x.sources[name]
     steepest = 2.0 / np.sqrt(op.eps) if op.eps > 0 else np.inf
     error = np.where(source.error.max() > 0, steepest * np.linalg.norm(source.error), 0.0) + np.zeros(x.rows)
-    x = fresh(x, Source(node.name, source.actions, np.full(x.rows, np.sqrt(x.rows)), error))
+    x = fresh(x, Source(node.name, source.actions, np.full(x.rows, np.sqrt(x.rows)), error), block=block)
     if op.weight is not None:
         gain = np.broadcast_to(op.weight.array[0], tuple(n if a in axes else 1 for a, n in enumerate(x.shape))).ravel()
         x = x.map_blocks(lambda block: scale_rows(block, gain))
@@ -49,24 +51,24 @@ def layer_norm(run: Run, node: Node, op: LayerNorm, x: Picture) -> Picture:
 
 @rule(Multiply)
 def multiply(run: Run, node: Node, op: Multiply, left: Picture, right: Picture) -> Picture:
-    (a, b), actions, grid = _paired(run, node, left, right)
+    (a, b), block, grid = _paired(run, node, left, right)
     error = a.magnitude * b.error + b.magnitude * a.error + a.error * b.error
-    return fresh(grid, Source(node.name, actions, a.magnitude * b.magnitude, error))
+    return fresh(grid, Source(node.name, a.actions, a.magnitude * b.magnitude, error), block=block)
 
 
 @rule(Divide)
 def divide(run: Run, node: Node, op: Divide, left: Picture, right: Picture) -> Picture:
-    (a, b), actions, grid = _paired(run, node, left, right)
+    (a, b), block, grid = _paired(run, node, left, right)
     size = np.full(a.dimension, np.inf)  # nothing bounds the denominator away from zero
     error = np.where((a.error > 0) | (b.error > 0), np.inf, 0.0)
-    return fresh(grid, Source(node.name, actions, size, error))
+    return fresh(grid, Source(node.name, a.actions, size, error), block=block)
 
 
 def _paired(run: Run, node: Node, left: Picture, right: Picture):
     """Two values of one shape with one permutation for both."""
     pair = align([left, right], tuple(node.sample_shape))
-    sources, actions = joint_permutation(run, pair, node)
-    return sources, actions, pair[0]
+    sources, block = joint_permutation(run, pair, node)
+    return sources, block, pair[0]
 
 
 @rule(MatMul)

@@ -21,7 +21,7 @@ from intertwiner.transport.table import Run, rule
 def pool(run: Run, node: Node, op: Pool, x: Picture) -> Picture:
     """Windows of positions. An average is linear; a maximum needs coordinates that the group permutes."""
     if op.reduction == "max":
-        x = permuted_coordinates(run, x, node)
+        x = permuted_coordinates(run, x, node, scaled=True)
     dims = len(op.kernel)
     space = tuple(range(len(x.shape) - dims, len(x.shape)))
     if set(space) & set(x.features):
@@ -62,7 +62,7 @@ def reduce(run: Run, node: Node, op: Reduce, x: Picture) -> Picture:
     if set(axes) & set(x.features):
         return _over_features(run, node, op, x, axes)
     if op.reduction not in ("mean", "sum"):
-        x = permuted_coordinates(run, x, node)
+        x = permuted_coordinates(run, x, node, scaled=True)
     return _over_grid(node, x, axes, op.keepdim, total=op.reduction == "sum")
 
 
@@ -106,7 +106,8 @@ def _over_features(run: Run, node: Node, op: Reduce, x: Picture, axes: tuple[int
     if op.reduction in ("mean", "sum"):
         weight = np.full((1, x.rows), 1.0 if op.reduction == "sum" else 1.0 / x.rows)
         return replace(x.map_blocks(lambda block: weight @ block), shape=shape, features=(), grids=tuple(grids))
-    x = permuted_coordinates(run, x, node, signed=op.reduction == "norm")
+    seen = "length" if op.reduction == "norm" else ""
+    x = permuted_coordinates(run, x, node, signed=op.reduction == "norm", norm=seen)
     (source,) = (s for name, s in x.sources.items() if name in x.blocks)
     size = np.array([np.linalg.norm(source.magnitude) if op.reduction == "norm" else source.magnitude.max()])
     error = np.array([np.linalg.norm(source.error) if op.reduction == "norm" else source.error.max()])

@@ -24,7 +24,7 @@ from intertwiner.gauge import GaugeElement, Pointwise, match_rows, row_classes
 from intertwiner.network import Node
 from intertwiner.numerics.monomial import Monomial
 from intertwiner.numerics.tolerance import ROUNDING
-from intertwiner.transport.picture import ONE, Lost, Picture, Source, fresh
+from intertwiner.transport.picture import ONE, Block, Lost, Picture, Source, fresh
 from intertwiner.transport.relation import LatentRelation
 from intertwiner.transport.table import Run
 
@@ -37,7 +37,7 @@ class Broken(Lost):
 
 
 @dataclass(frozen=True, eq=False)
-class _Rows:
+class Rows:
     """The rows of a pre-activation: all as they are, and the live ones up to the neuron gauge."""
 
     all: ndarray  # (n, r) every row, constant source included
@@ -76,8 +76,10 @@ def solve(run: Run, picture: Picture, pointwise: Pointwise, node: Node) -> Pictu
     """
     if run.positions_only:
         return picture
+    if run.follower is not None:
+        return run.follower.pointwise(picture, pointwise, node)
     at = node.inputs[0]
-    rows = _rows(picture, pointwise, run.tolerance)
+    rows = rows_of(picture.dense(), ONE in picture.blocks, pointwise, run.tolerance)
     matches = [_match(rows, picture, pointwise, g, run.tolerance) for g in range(picture.generators)]
     relation = _relation(rows, matches, at, exact=not picture.rounded)
     run.relations[at] = relation
@@ -90,37 +92,52 @@ def solve(run: Run, picture: Picture, pointwise: Pointwise, node: Node) -> Pictu
     return _after(rows, matches, picture, pointwise, node.name)
 
 
-def _rows(picture: Picture, pointwise: Pointwise, tolerance: float) -> _Rows:
-    whole = picture.dense()
-    weights, constant = _split(picture, whole)
+def rows_of(
+    whole: ndarray, constant_last: bool, pointwise: Pointwise, tolerance: float, *, least: float | None = None
+) -> Rows:
+    """The rows of a pre-activation, live ones balanced and joined up to the neuron gauge.
+
+    Args:
+        whole: One row per neuron over the sources.
+        constant_last: The last column is the constant source.
+        pointwise: The nonlinearity that reads them.
+        tolerance: Largest relative residual at which two rows are equal.
+        least: Size of a live row relative to the largest, above it; the tolerance if left out.
+
+    Raises:
+        Lost: The rows leave the range of float64.
+    """
+    weights, constant = split_constant(whole, constant_last)
     square = np.einsum("ij,ij->i", weights, weights)
     if not np.isfinite(square).all() or not np.isfinite(constant).all():
         raise Lost("the rows leave the range of float64: nothing can be compared")
     size = np.sqrt(square)
-    live = np.flatnonzero(size > tolerance * size.max(initial=0.0))
+    live = np.flatnonzero(size > (tolerance if least is None else least) * size.max(initial=0.0))
     norm = np.ones(len(live)) if pointwise.scale == "none" else np.sqrt(square[live] + constant[live] ** 2)
     balanced = chosen(whole, live)
     if pointwise.scale != "none":
         balanced = balanced / norm[:, None]
-    classes = row_classes(_keys(picture, pointwise, balanced), sign=pointwise.sign, tolerance=tolerance)
-    return _Rows(whole, constant, live, balanced, norm, classes.labels, classes.sign, classes.representatives)
+    classes = row_classes(keys_of(balanced, constant_last, pointwise), sign=pointwise.sign, tolerance=tolerance)
+    return Rows(whole, constant, live, balanced, norm, classes.labels, classes.sign, classes.representatives)
 
 
-def _keys(picture: Picture, pointwise: Pointwise, rows: ndarray) -> ndarray:
+def keys_of(rows: ndarray, constant_last: bool, pointwise: Pointwise) -> ndarray:
     """What two neurons have in common if they are equal up to the gauge, signs left to the matching."""
-    return rows if pointwise.shift == "none" else pointwise.normal_form(*_split(picture, rows)).keys
+    return rows if pointwise.shift == "none" else pointwise.normal_form(*split_constant(rows, constant_last)).keys
 
 
-def _split(picture: Picture, whole: ndarray) -> tuple[ndarray, ndarray]:
+def split_constant(whole: ndarray, constant_last: bool) -> tuple[ndarray, ndarray]:
     """Columns that read something, and the constant."""
-    return (whole[:, :-1], whole[:, -1]) if ONE in picture.blocks else (whole, np.zeros(len(whole)))
+    return (whole[:, :-1], whole[:, -1]) if constant_last else (whole, np.zeros(len(whole)))
 
 
-def _match(rows: _Rows, picture: Picture, pointwise: Pointwise, generator: int, tolerance: float) -> _Match:
+def _match(rows: Rows, picture: Picture, pointwise: Pointwise, generator: int, tolerance: float) -> _Match:
     first = rows.live[rows.first]
     balanced = chosen(rows.balanced, rows.first)
-    moved = _keys(picture, pointwise, picture.moved(generator, balanced))
-    found = match_rows(moved, _keys(picture, pointwise, balanced), sign=pointwise.sign, tolerance=tolerance)
+    moved, keys = (
+        keys_of(rows, ONE in picture.blocks, pointwise) for rows in (picture.moved(generator, balanced), balanced)
+    )
+    found = match_rows(moved, keys, sign=pointwise.sign, tolerance=tolerance)
     action = pointwise.lift(found.nearest, rows.constant[first], rows.constant[first])
     exact = found.exact
     if pointwise.scale != "none":  # balancing rounds: what is called exact must hold for the weights themselves
@@ -139,14 +156,14 @@ def chosen(array: ndarray, rows: ndarray) -> ndarray:
     return array if np.array_equal(rows, np.arange(len(array))) else array[rows]
 
 
-def _relation(rows: _Rows, matches: Sequence[_Match], name: str, *, exact: bool) -> LatentRelation:
+def _relation(rows: Rows, matches: Sequence[_Match], name: str, *, exact: bool) -> LatentRelation:
     distinct = np.full(len(rows.all), -1)
     distinct[rows.live] = rows.label
     factor = np.ones(len(rows.all))
     factor[rows.live] = rows.factor
     return LatentRelation(
         name=name,
-        actions=tuple(_monomial(m.action) for m in matches),
+        actions=tuple(monomial_of(m.action) for m in matches),
         distinct=distinct,
         factor=factor,
         exact=exact and all(m.exact for m in matches),
@@ -155,14 +172,14 @@ def _relation(rows: _Rows, matches: Sequence[_Match], name: str, *, exact: bool)
     )
 
 
-def _monomial(element: GaugeElement) -> Monomial:
+def monomial_of(element: GaugeElement) -> Monomial:
     """The matrix of a gauge element of a pointwise nonlinearity."""
     if not isinstance(element.matrix, Monomial):
         raise Lost("a nonlinearity whose gauge is not monomial has no transport rule")
     return element.matrix
 
 
-def _message(relation: LatentRelation, rows: _Rows) -> str:
+def _message(relation: LatentRelation, rows: Rows) -> str:
     worst = max(relation.failed, key=len)
     shown = ", ".join(map(str, worst[:5])) + (", ..." if len(worst) > 5 else "")
     return (
@@ -171,14 +188,14 @@ def _message(relation: LatentRelation, rows: _Rows) -> str:
     )
 
 
-def _by_powers_of_two(rows: _Rows, matches: Sequence[_Match]) -> _Rows:
+def _by_powers_of_two(rows: Rows, matches: Sequence[_Match]) -> Rows:
     """The same rows measured against the first of their orbit: powers of two for exact relations, so nothing rounds."""
-    orbit = orbit_labels(len(rows.live), [_monomial(m.action).index for m in matches])
+    orbit = orbit_labels(len(rows.live), [monomial_of(m.action).index for m in matches])
     first = np.unique(orbit, return_index=True)[1]
     return replace(rows, norm=np.exp2(np.rint(np.log2(rows.norm / rows.norm[first][orbit]))))
 
 
-def _within_range(rows: _Rows) -> _Rows:
+def _within_range(rows: Rows) -> Rows:
     """The same rows, a power of two taken out of all norms where those have outgrown ``LARGEST_NORM``.
 
     A cube makes the norm of a row the cube of its coefficient in the next layer: three layers of norm 10^6 leave the
@@ -188,13 +205,13 @@ def _within_range(rows: _Rows) -> _Rows:
     return rows if 1 / LARGEST_NORM < usual < LARGEST_NORM else replace(rows, norm=rows.norm / usual)
 
 
-def _after(rows: _Rows, matches: Sequence[_Match], picture: Picture, pointwise: Pointwise, name: str) -> Picture:
+def _after(rows: Rows, matches: Sequence[_Match], picture: Picture, pointwise: Pointwise, name: str) -> Picture:
     """The post-activation in the distinct canonical coordinates, centred so that signs act linearly."""
     count = len(rows.all)
     parent = rows.live[rows.first[rows.label]]
     lifted = pointwise.lift(Monomial.diagonal(rows.factor), rows.constant[rows.live], rows.constant[parent])
     after = pointwise.phi(lifted)
-    coefficients = _monomial(after).factor
+    coefficients = monomial_of(after).factor
     block = sp.csr_array((coefficients, (rows.live, rows.label)), shape=(count, len(rows.first)))
     constant = np.zeros(count)
     constant[rows.live] = _center(pointwise) * coefficients + after.constant
@@ -204,7 +221,7 @@ def _after(rows: _Rows, matches: Sequence[_Match], picture: Picture, pointwise: 
     return replace(out, rounded=picture.rounded or len(fixed) > 0)
 
 
-def _source(rows: _Rows, matches: Sequence[_Match], picture: Picture, pointwise: Pointwise, name: str) -> Source:
+def _source(rows: Rows, matches: Sequence[_Match], picture: Picture, pointwise: Pointwise, name: str) -> Source:
     """The distinct neurons after the activation, with their action and their bounds over the box."""
     size_of = np.abs(chosen(rows.all, rows.live[rows.first]))
     scale = rows.norm[rows.first]
@@ -215,7 +232,7 @@ def _source(rows: _Rows, matches: Sequence[_Match], picture: Picture, pointwise:
     with np.errstate(invalid="ignore", over="ignore"):  # 0 * inf: without a residual nothing drifts in any box
         drift = np.where(drift > 0, drift * np.linalg.norm(size_of, axis=1) * np.linalg.norm(bounds) / scale, 0.0)
         total = np.where(error + drift > 0, pointwise.lipschitz(size) * (error + drift), 0.0)
-    actions = tuple(_monomial(pointwise.phi(m.action)) for m in matches)
+    actions = tuple(monomial_of(pointwise.phi(m.action)) for m in matches)
     return Source(name, actions, pointwise.magnitude(size) + abs(_center(pointwise)), total)
 
 
@@ -236,18 +253,29 @@ def _center(pointwise: Pointwise) -> float:
 
 
 def joint_permutation(
-    run: Run, pictures: Sequence[Picture], node: Node, *, signed: bool = False
-) -> tuple[list[Source], tuple[Monomial, ...]]:
+    run: Run, pictures: Sequence[Picture], node: Node, *, signed: bool = False, scaled: bool = False, norm: str = ""
+) -> tuple[list[Source], Block | None]:
     """One (signed) permutation of the features that moves several values at once, nothing joined.
 
+    Args:
+        run: What the rules of the run share.
+        pictures: The values.
+        node: The operator that reads them.
+        signed: The operator commutes with signs.
+        scaled: It commutes with positive scales; only a follower makes use of this and the next.
+        norm: "length" where only the length of the value is seen, "centred" for that of the value minus its mean.
+
     Returns:
-        Every value with its magnitude and error as a source, and the actions.
+        Every value with its magnitude and error as a source that the group permutes, and the rows over it: None where
+        every row is a coordinate.
 
     Raises:
         Broken: If there is none.
     """
     if run.positions_only:
-        return _placeholders(pictures, node)
+        return _placeholders(pictures, node), None
+    if run.follower is not None:
+        return run.follower.joint(pictures, node, signed=signed, scaled=scaled, norm=norm)
     wholes = [p.dense() for p in pictures]
     moved = [[p.moved(g, w) for p, w in zip(pictures, wholes, strict=True)] for g in range(pictures[0].generators)]
     target = np.concatenate(wholes, axis=1)
@@ -276,16 +304,18 @@ def joint_permutation(
         drift = [spread(np.abs(m[k] - f.nearest.apply(whole)), bounds) for m, f in zip(moved, found, strict=True)]
         error = spread(np.abs(whole), picture.stacked("error")) + np.max([np.zeros(len(whole)), *drift], axis=0)
         sources.append(Source(f"{node.name}#{k}", actions, spread(np.abs(whole), bounds), error))
-    return sources, actions
+    return sources, None
 
 
-def _placeholders(pictures: Sequence[Picture], node: Node) -> tuple[list[Source], tuple[Monomial, ...]]:
+def _placeholders(pictures: Sequence[Picture], node: Node) -> list[Source]:
     actions = (Monomial.identity(pictures[0].rows),) * pictures[0].generators
     zero = np.zeros(pictures[0].rows)
-    return [Source(f"{node.name}#{k}", actions, zero, zero) for k in range(len(pictures))], actions
+    return [Source(f"{node.name}#{k}", actions, zero, zero) for k in range(len(pictures))]
 
 
-def permuted_coordinates(run: Run, picture: Picture, node: Node, *, signed: bool = False) -> Picture:
+def permuted_coordinates(
+    run: Run, picture: Picture, node: Node, *, signed: bool = False, scaled: bool = False, norm: str = ""
+) -> Picture:
     """The value as one new source, permuted by the group: what maxima, softmax and norms need."""
-    (source,), _ = joint_permutation(run, [picture], node, signed=signed)
-    return fresh(picture, source)
+    (source,), block = joint_permutation(run, [picture], node, signed=signed, scaled=scaled, norm=norm)
+    return fresh(picture, source, block=block)

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from intertwiner.network import Op
-from intertwiner.transport.picture import Picture
+from intertwiner.gauge import Pointwise
+from intertwiner.network import Embedding, Node, Op
+from intertwiner.transport.picture import Block, Picture, Source
 from intertwiner.transport.relation import LatentRelation
+
+
+class Follower(Protocol):
+    """Who chooses coordinates in place of a group: networks followed side by side, or one put in canonical order."""
+
+    def pointwise(self, picture: Picture, pointwise: Pointwise, node: Node) -> Picture: ...
+
+    def joint(
+        self, pictures: Sequence[Picture], node: Node, *, signed: bool, scaled: bool, norm: str
+    ) -> tuple[list[Source], Block | None]: ...
+
+    def embedding(self, picture: Picture, op: Embedding, node: Node) -> Picture: ...
 
 
 @dataclass
@@ -19,11 +32,13 @@ class Run:
         tolerance: Largest relative residual of a row that counts as rounding.
         positions_only: Follow where positions go and solve for nothing: layouts of taps for the data path.
         relations: The latent actions found so far, by node name.
+        follower: Chooses the coordinates after every nonlinearity where no group acts; None for a group.
     """
 
     tolerance: float
     positions_only: bool = False
     relations: dict[str, LatentRelation] = field(default_factory=dict)
+    follower: Follower | None = None
 
 
 Rule = Callable[..., Picture]
