@@ -138,7 +138,7 @@ def proofs(count: int) -> tuple[Tally, list[str]]:
         tally.elements += right
         if not verdict.is_proved or not right:
             missed.append(f"{case.label}: {verdict}")
-        if case.example.dtype == torch.float64:
+        if case.example.dtype == torch.float64 and "t^3" not in case.label:
             tally.worst_bound = max(tally.worst_bound, verdict.bound or 0.0)
         tally.fingerprints += fingerprint(case.network) == fingerprint(other)
     return tally, missed
@@ -268,7 +268,7 @@ def main() -> int:
     parser.add_argument("--width", type=int, default=480, help="widest layer of the networks that the peer gets")
     arguments = parser.parse_args()
     count = QUICK_PAIRS if arguments.quick else PAIRS
-    few = max(6, count // 10)
+    few = max(6, count // 25)
     start = time.perf_counter()
     tally, unproved = proofs(count)
     refuted, replayed, unrefuted = refutations(count)
@@ -278,7 +278,7 @@ def main() -> int:
         Claim("random gauge moves: PROVED same", tally.proved, count, "=="),
         Claim("of these bit for bit", tally.exact, None),
         Claim("the others with a bound", tally.bounded, tally.proved - tally.exact, "=="),
-        Claim("largest bound on the outputs, float64", tally.worst_bound, None, note="|x| <= 1"),
+        Claim("largest bound on the outputs, float64", tally.worst_bound, None, note="|x| <= 1, without t^3"),
         Claim("the planted gauge element is found", tally.elements, count, "=="),
         Claim("equal fingerprints", tally.fingerprints, None, note=f"of {count}; see fingerprint for its failures"),
         Claim("one weight moved: REFUTED", refuted, count, "==", note="1e-4 of the row norm, float64"),

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         reduce,
     )
     from intertwiner.network import Network, register_rule, trace
+    from intertwiner.rewrite import Rewrite, load, rewrite, tradeoff
     from intertwiner.symmetry import (
         Symmetry,
         custom,
@@ -70,6 +71,7 @@ _ROOMS = {
         "fingerprint", "functional_dimension", "identify", "match", "move", "reduce",
     ),
     "network": ("Network", "register_rule", "trace"),
+    "rewrite": ("Rewrite", "load", "rewrite", "tradeoff"),
     "symmetry": (
         "Symmetry", "custom", "image", "invariant", "onehot", "rows", "same", "several", "shift", "tokens", "vector",
     ),

@@ -107,7 +107,7 @@ def test_deep_networks_agree_with_fractions(rng: np.random.Generator) -> None:
     truth = exact(x)
     sure = found.sure()
     assert 0 < sure.sum() < 12
-    names = [n for n in ("relu", "relu_1", "relu_2")]
+    names = ("relu", "relu_1", "relu_2")
     for name, w, b in zip(names, weights, biases, strict=True):
         z = truth @ exact(w).T + exact(b)
         assert np.array_equal(found.choices[name][sure], (z > 0)[sure])
@@ -124,6 +124,13 @@ def test_ties_of_a_maximum_are_refused_unless_both_stay_zero() -> None:
     x = np.array([[[-1.0, -2.0]], [[1.0, 1.0]], [[-1.0, 2.0]]])
     found = certify(trace(after.eval(), torch.zeros(2, 1, 2)), [x])
     assert found.sure().tolist() == [True, False, True]
+
+
+def test_a_tie_with_one_entry_that_moves_is_refused() -> None:
+    balls, zero = Balls(), np.zeros((1, 2))
+    for still, open_ in (([True, True], False), ([True, False], True), ([False, False], True)):
+        balls.largest("max", Ball(zero, zero, np.array([still])), np.array([True, True]))
+        assert balls.undecided["max"].tolist() == [open_]
 
 
 @pytest.mark.parametrize("size", [1e200, 1e308])

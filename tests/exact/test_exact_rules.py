@@ -14,7 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intertwiner.errors import NoRule
-from intertwiner.exact import Columns, certify, check_exact, evaluate, float_jacobian, piecewise
+from intertwiner.exact import (
+    Columns,
+    certify,
+    check_exact,
+    directional_derivative,
+    evaluate,
+    float_jacobian,
+    piecewise,
+)
 from intertwiner.gauge import pointwise
 from intertwiner.network import trace
 from intertwiner.numerics.modular import Modulus
@@ -44,25 +52,126 @@ def norm(channels: int) -> nn.BatchNorm2d:
 
 IMAGE = (2, 4, 4)
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "relu chain": (lambda: nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), (3,)),
-    "leaky, abs": (lambda: nn.Sequential(nn.Linear(3, 4), nn.LeakyReLU(0.25), Net(lambda m, x: x.abs()), nn.Linear(4, 2)), (3,)),
-    "clamps": (lambda: Net(lambda m, x: F.hardtanh(m.a(x), -0.5, 1.0) + F.relu6(m.b(x)) + F.softshrink(m.a(x), 0.25), a=nn.Linear(3, 4), b=nn.Linear(3, 4)), (3,)),
-    "polynomials": (lambda: Net(lambda m, x: m.b(m.a(x) ** 3 + m.a(x) * m.a(x) - 2 * m.a(x) + 1), a=nn.Linear(2, 3), b=nn.Linear(3, 2)), (2,)),
+    "relu chain": (
+        lambda: nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)),
+        (3,),
+    ),
+    "leaky, abs": (
+        lambda: nn.Sequential(nn.Linear(3, 4), nn.LeakyReLU(0.25), Net(lambda m, x: x.abs()), nn.Linear(4, 2)),
+        (3,),
+    ),
+    "clamps": (
+        lambda: Net(
+            lambda m, x: F.hardtanh(m.a(x), -0.5, 1.0) + F.relu6(m.b(x)) + F.softshrink(m.a(x), 0.25),
+            a=nn.Linear(3, 4),
+            b=nn.Linear(3, 4),
+        ),
+        (3,),
+    ),
+    "polynomials": (
+        lambda: Net(
+            lambda m, x: m.b(m.a(x) ** 3 + m.a(x) * m.a(x) - 2 * m.a(x) + 1), a=nn.Linear(2, 3), b=nn.Linear(3, 2)
+        ),
+        (2,),
+    ),
     "tied weights": (lambda: Net(lambda m, x: m.a(torch.relu(m.a(torch.relu(m.a(x))))), a=nn.Linear(3, 3)), (3,)),
-    "tokens": (lambda: Net(lambda m, x: m.b(torch.relu(m.a(x))).sum(1) + x.mean(1) @ m.c.weight.T, a=nn.Linear(3, 4), b=nn.Linear(4, 3), c=nn.Linear(3, 3)), (4, 3)),
-    "convolutions": (lambda: nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), norm(3), nn.ReLU(), nn.Conv2d(3, 2, 2, stride=2, bias=False), nn.Flatten(), nn.Linear(8, 2)), IMAGE),
-    "groups, dilation, modes": (lambda: Net(lambda m, x: torch.relu(m.b(torch.relu(m.a(x)) + m.c(x))), a=nn.Conv2d(2, 4, 3, padding=2, dilation=2, groups=2), b=nn.Conv2d(4, 2, 3, padding=1, padding_mode="circular"), c=nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect")), IMAGE),
-    "one dimension": (lambda: nn.Sequential(nn.Conv1d(2, 3, 3, padding=1), nn.ReLU(), nn.AvgPool1d(2), nn.Flatten(), nn.Linear(9, 2)), (2, 6)),
-    "average pools": (lambda: Net(lambda m, x: F.avg_pool2d(m.a(x), 3, 1, 1).flatten(1).sum(1, keepdim=True) + F.avg_pool2d(m.a(x), 3, 2, 1, ceil_mode=True, count_include_pad=False).mean((2, 3)), a=nn.Conv2d(2, 3, 1)), IMAGE),
+    "tokens": (
+        lambda: Net(
+            lambda m, x: m.b(torch.relu(m.a(x))).sum(1) + x.mean(1) @ m.c.weight.T,
+            a=nn.Linear(3, 4),
+            b=nn.Linear(4, 3),
+            c=nn.Linear(3, 3),
+        ),
+        (4, 3),
+    ),
+    "convolutions": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 3, 3, padding=1),
+            norm(3),
+            nn.ReLU(),
+            nn.Conv2d(3, 2, 2, stride=2, bias=False),
+            nn.Flatten(),
+            nn.Linear(8, 2),
+        ),
+        IMAGE,
+    ),
+    "groups, dilation, modes": (
+        lambda: Net(
+            lambda m, x: torch.relu(m.b(torch.relu(m.a(x)) + m.c(x))),
+            a=nn.Conv2d(2, 4, 3, padding=2, dilation=2, groups=2),
+            b=nn.Conv2d(4, 2, 3, padding=1, padding_mode="circular"),
+            c=nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect"),
+        ),
+        IMAGE,
+    ),
+    "one dimension": (
+        lambda: nn.Sequential(nn.Conv1d(2, 3, 3, padding=1), nn.ReLU(), nn.AvgPool1d(2), nn.Flatten(), nn.Linear(9, 2)),
+        (2, 6),
+    ),
+    "average pools": (
+        lambda: Net(
+            lambda m, x: (
+                F.avg_pool2d(m.a(x), 3, 1, 1).flatten(1).sum(1, keepdim=True)
+                + F.avg_pool2d(m.a(x), 3, 2, 1, ceil_mode=True, count_include_pad=False).mean((2, 3))
+            ),
+            a=nn.Conv2d(2, 3, 1),
+        ),
+        IMAGE,
+    ),
+    "average pool beyond the padding": (
+        lambda: Net(lambda m, x: F.avg_pool2d(m.a(x), 3, 2, 1, ceil_mode=True).flatten(1), a=nn.Conv2d(2, 2, 1)),
+        IMAGE,
+    ),
     "adaptive pool": (lambda: nn.Sequential(nn.Conv2d(2, 3, 1), nn.AdaptiveAvgPool2d((3, 2)), nn.Flatten()), IMAGE),
-    "max pools": (lambda: Net(lambda m, x: m.b(F.max_pool2d(m.a(x), 2).flatten(1)) + m.a(x).amax((2, 3)), a=nn.Conv2d(2, 3, 3, padding=1), b=nn.Linear(12, 3)), IMAGE),
-    "max of relu": (lambda: nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, padding=1), nn.Flatten(), nn.Linear(27, 2)), IMAGE),
-    "shapes": (lambda: Net(lambda m, x: torch.cat([m.a(x).flip(2)[:, :1], m.a(x).roll(1, 3)[:, 1:], x.permute(0, 1, 3, 2)], 1).reshape(len(x), -1, 8).transpose(1, 2)[:, 3], a=nn.Conv2d(2, 2, 1)), IMAGE),
+    "max pools": (
+        lambda: Net(
+            lambda m, x: m.b(F.max_pool2d(m.a(x), 2).flatten(1)) + m.a(x).amax((2, 3)),
+            a=nn.Conv2d(2, 3, 3, padding=1),
+            b=nn.Linear(12, 3),
+        ),
+        IMAGE,
+    ),
+    "max of relu": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, padding=1), nn.Flatten(), nn.Linear(27, 2)
+        ),
+        IMAGE,
+    ),
+    "shapes": (
+        lambda: Net(
+            lambda m, x: (
+                torch.cat([m.a(x).flip(2)[:, :1], m.a(x).roll(1, 3)[:, 1:], x.permute(0, 1, 3, 2)], 1)
+                .reshape(len(x), -1, 8)
+                .transpose(1, 2)[:, 3]
+            ),
+            a=nn.Conv2d(2, 2, 1),
+        ),
+        IMAGE,
+    ),
     "padding": (lambda: Net(lambda m, x: F.pad(m.a(x), (1, 0, 0, 2)), a=nn.Linear(4, 3)), IMAGE),
-    "linear attention": (lambda: Net(lambda m, x: m.v(x) @ (m.k(x).transpose(1, 2) @ m.q(x)), q=nn.Linear(2, 3), k=nn.Linear(2, 3), v=nn.Linear(2, 3)), (3, 2)),
-    "residual with outputs": (lambda: Net(lambda m, x: (x + torch.relu(m.a(x)), m.b(x) - 0.5 * x), a=nn.Linear(3, 3), b=nn.Linear(3, 3)), (3,)),
-    "class token": (lambda: Net(lambda m, x: torch.relu(torch.cat([m.t.weight.expand(len(x), -1, -1), m.a(x)], 1) + m.p.weight), t=nn.Linear(3, 1), a=nn.Linear(2, 3), p=nn.Linear(3, 4)), (3, 2)),
-}  # fmt: skip
+    "linear attention": (
+        lambda: Net(
+            lambda m, x: m.v(x) @ (m.k(x).transpose(1, 2) @ m.q(x)),
+            q=nn.Linear(2, 3),
+            k=nn.Linear(2, 3),
+            v=nn.Linear(2, 3),
+        ),
+        (3, 2),
+    ),
+    "residual with outputs": (
+        lambda: Net(lambda m, x: (x + torch.relu(m.a(x)), m.b(x) - 0.5 * x), a=nn.Linear(3, 3), b=nn.Linear(3, 3)),
+        (3,),
+    ),
+    "class token": (
+        lambda: Net(
+            lambda m, x: torch.relu(torch.cat([m.t.weight.expand(len(x), -1, -1), m.a(x)], 1) + m.p.weight),
+            t=nn.Linear(3, 1),
+            a=nn.Linear(2, 3),
+            p=nn.Linear(3, 4),
+        ),
+        (3, 2),
+    ),
+}
 
 
 def quarters(module: nn.Module) -> nn.Module:
@@ -135,6 +244,18 @@ def test_values_and_jacobian_are_those_of_torch(name: str) -> None:
         assert np.allclose(floats[:, start : start + wide.shape[1]], wide, rtol=1e-12, atol=1e-12)
         compared += 1
     assert compared
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_derivative_along_a_direction_is_the_jacobian_times_it(name: str) -> None:
+    _, x, network, choices = prepared(name)
+    columns = Columns.of(network)
+    jacobian = evaluate(network, [x], choices, FIELD).jacobian(columns)
+    vector = FIELD.reduce(np.random.default_rng(1).integers(0, FIELD.prime, columns.total).astype(np.float64))
+    found = directional_derivative(network, columns, vector, ([x], choices), FIELD)
+    assert np.array_equal(FIELD.reduce(found - FIELD.matmul(jacobian, vector[:, None])[..., 0]), np.zeros(found.shape))
+    assert found.any()
+    assert not directional_derivative(network, columns, np.zeros(columns.total), ([x], choices), FIELD).any()
 
 
 def test_hard_sigmoid_and_swish() -> None:

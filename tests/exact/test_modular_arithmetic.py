@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intertwiner.errors import NonFiniteWeights, WrongUse
-from intertwiner.numerics.modular import PRIMES, TERMS, Modulus
+from intertwiner.numerics.modular import FAST_PRIME, PRIMES, TERMS, Modulus
 from intertwiner.numerics.modular_echelon import Echelon, rank_of_residues
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -58,8 +58,23 @@ def test_the_largest_entries_and_the_longest_sums_stay_exact() -> None:
     for terms in (TERMS, TERMS + 1):
         found = FIELD.matmul(np.full((1, terms), top), np.full((terms, 1), top))[0, 0]
         assert (int(found) - terms * int(top) ** 2) % FIELD.prime == 0
+    fast = Modulus(FAST_PRIME)
+    top = float((FAST_PRIME - 1) // 2)
+    for terms in (511, 512, 513, 3000):
+        found = fast.matmul(np.full((1, terms), top), np.full((terms, 1), top))[0, 0]
+        assert (int(found) - terms * int(top) ** 2) % FAST_PRIME == 0
+    top = float((FIELD.prime - 1) // 2)
     # One product more per half and the sum could not be exact in float64 without the split.
     assert TERMS * int(top) ** 2 > 2**53
+
+
+@pytest.mark.parametrize("prime", [FAST_PRIME, *PRIMES])
+def test_long_sums_of_large_odd_entries(prime: int, rng: np.random.Generator) -> None:
+    """Neither factor has trailing zeros, so a sum that is not exact shows."""
+    field, half = Modulus(prime), (prime - 1) // 2
+    a, b = (np.where(rng.random((2, TERMS)) < 0.9, 1, -1) * (half - 2 * rng.integers(0, 999, (2, TERMS)))).astype(float)
+    whole = sum(int(x) * int(y) for x, y in zip(a, b, strict=True))
+    assert (int(field.matmul(a[None], b[:, None])[0, 0]) - whole) % prime == 0
 
 
 def test_inverses(rng: np.random.Generator) -> None:
@@ -89,7 +104,7 @@ def test_refusals() -> None:
         FIELD.of(np.array([1.0, np.nan]))
 
 
-@pytest.mark.parametrize("prime", [5, 101, *PRIMES])
+@pytest.mark.parametrize("prime", [5, 101, FAST_PRIME, *PRIMES])
 @pytest.mark.parametrize(("m", "n", "r"), [(1, 1, 1), (30, 30, 30), (200, 90, 41), (90, 200, 41), (300, 310, 299)])
 def test_rank_is_that_of_flint_and_the_planted_one(
     m: int, n: int, r: int, prime: int, rng: np.random.Generator

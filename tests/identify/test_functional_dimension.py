@@ -11,14 +11,13 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from intertwiner.errors import EmptyData, NoRule, NonFiniteData, RankUndecided, WrongUse
+from intertwiner.errors import EmptyData, NonFiniteData, NoRule, RankUndecided, WrongUse
 from intertwiner.identify.dimension import FunctionalDimension, functional_dimension
 from intertwiner.network import trace
 
@@ -91,6 +90,7 @@ def test_a_neuron_moved_away_falls_short_and_says_which() -> None:
     assert ("linear", (1,)) in [(d.kind, d.neurons) for d in found.null_directions]
     assert adds_up(found)
     assert len(found.primes) == 2
+    assert found.inputs < found.tried // 2  # the others were seen to bring nothing, without their rows
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_exp_trades_a_bias_against_a_scale() -> None:
 
 
 @given(st.lists(st.integers(1, 5), min_size=3, max_size=5), st.integers(0, 10**6), st.booleans())
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_never_above_the_bound_and_equal_to_a_rank_in_floating_point(widths: list[int], seed: int, bias: bool) -> None:
     """The oracle: autograd in float64 on the same number of other inputs; its rank by gap, where it has one."""
     model = chain(widths, seed=seed, bias=bias)
@@ -153,7 +153,7 @@ def test_never_above_the_bound_and_equal_to_a_rank_in_floating_point(widths: lis
     assert adds_up(found)
     assert found.verdict.is_proved == found.meets_bound
     try:
-        other = functional_dimension(model, exact=False, inputs=300)
+        other = functional_dimension(model, exact=False, inputs=200)
     except (RankUndecided, NonFiniteData):
         return
     assert other.dimension <= found.dimension
@@ -189,7 +189,8 @@ def test_planted_neurons_are_named(name: str) -> None:
     found = functional_dimension(model)
     word = {"never active": "dead", "two opposite pairs": "bypass"}.get(name, name)
     assert found.dimension == 38 - 6 - extra
-    assert kinds(found) == {"scaling": 6} | ({word: extra} if extra else {})
+    own = int(word == "dead")  # the scale of a dead neuron is counted with the rest of it
+    assert kinds(found) == {"scaling": 6 - own} | ({word: extra + own} if extra else {})
     assert found.verdict.is_proved == proved
     named = [d for d in found.null_directions if d.kind == word]
     assert {j for d in named for j in d.neurons} <= {0, 1, 2, 3}
@@ -227,12 +228,12 @@ def test_a_family_of_opposite_pairs_with_one_function_is_a_bypass() -> None:
     model = of_weights(([[1.0], [1.0], [-1.0]], [0.0, 0.75, -0.75]), ([[2.0, -1.0, 1.0]], [0.75]))
     found = functional_dimension(model)
     assert kinds(found) == {"scaling": 3, "bypass": 1}
-    control = of_weights(([[1.0], [1.0], [-1.0]], [0.0, 0.75, -0.75]), ([[2.0, -1.0, 1.5]], [0.75]))
+    control = of_weights(([[1.0], [1.0], [-1.0]], [0.0, 0.75, -0.5]), ([[2.0, -1.0, 1.0]], [0.75]))
     assert kinds(functional_dimension(control)) == {"scaling": 3}
 
 
 def test_hidden_directions_change_the_function_to_second_order_only() -> None:
-    model = chain([2, 4, 4, 4, 1], seed=6).double()
+    model = chain([2, 2, 2, 1], seed=0).double()
     found = functional_dimension(model)
     assert found.hidden
     vector = found.hidden[0].vector
@@ -243,9 +244,9 @@ def test_hidden_directions_change_the_function_to_second_order_only() -> None:
     x = torch.randn(2000, 2, dtype=torch.float64) * 4
 
     def moved(by: dict[str, Tensor], step: float) -> float:
-        parameters = {n: p + step * by[n] for n, p in model.named_parameters()}
+        parameters = {n: p.detach() + step * by[n] for n, p in model.named_parameters()}
         change = torch.func.functional_call(model, parameters, (x,)) - model(x)
-        return float(change.abs().median())
+        return float(change.detach().abs().median())
 
     null = {n: torch.tensor(v) for n, v in vector.items()}
     step = 1e-5
@@ -293,7 +294,7 @@ def test_a_stream_that_never_fills_its_space() -> None:
     assert named["scaling"] == 6
     assert named["linear"] == 25
     assert named["unreached"] == 6 * 2
-    assert named["unseen"] >= 3 * 7
+    assert named["unseen"] >= 15
     assert adds_up(found)
 
 
@@ -334,6 +335,24 @@ def test_the_record_prints_and_is_plain() -> None:
     assert json.loads(json.dumps(smooth.to_json()))["exact"] is False
 
 
+def test_many_outputs_are_ranked_from_some_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An autoencoder has more outputs than memory allows to eliminate: the others only repeat the last layer."""
+    from intertwiner.identify import dimension_rank
+
+    model = chain([3, 5, 4, 30], seed=2)
+    before = functional_dimension(model)
+    monkeypatch.setattr(dimension_rank, "MEMORY", 2000)
+    found = functional_dimension(model)
+    assert found.dimension == before.dimension
+    assert kinds(found)["scaling"] == 9
+    assert found.verdict.kind == before.verdict.kind
+    assert adds_up(found)
+    short = functional_dimension(model, inputs=8)
+    assert short.dimension < found.dimension
+    assert kinds(short)["hidden"] == found.parameters - 9 - short.dimension
+    assert adds_up(short)
+
+
 def test_growth_is_reported() -> None:
     seen: list[tuple[int, int]] = []
     found = functional_dimension(
@@ -346,11 +365,19 @@ def test_growth_is_reported() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: functional_dimension(chain([2, 3, 1], act=nn.Tanh), exact=True), NoRule, "tanh is no piecewise polynomial"),
+        (
+            lambda: functional_dimension(chain([2, 3, 1], act=nn.Tanh), exact=True),
+            NoRule,
+            "tanh is no piecewise polynomial",
+        ),
         (lambda: functional_dimension(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())), WrongUse, "give example="),
-        (lambda: functional_dimension(chain([2, 3, 1], bias=False), torch.zeros(5, 2)), EmptyData, "none of 5 inputs"),
+        (
+            lambda: functional_dimension(of_weights(([[1.0, 0], [0, 1]], None), ([[1.0, 1]], None)), torch.eye(2)),
+            EmptyData,
+            "none of 2 inputs",
+        ),
     ],
-)  # fmt: skip
+)
 def test_errors_say_what_to_do(call: Callable[[], object], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         call()

@@ -42,10 +42,10 @@ def same(found: Reduction, model: nn.Module, inputs: Tensor) -> bool:
 
 
 def test_planted_redundancy_is_found_and_nothing_else() -> None:
-    report = selfcheck_identify(count=40, seed=1000)
+    report = selfcheck_identify(count=24, seed=1000)
     assert report.ok, str(report)
-    assert report.removed == report.planted > 100
-    assert report.refused == report.controls == 40
+    assert report.removed == report.planted > 60
+    assert report.refused == report.controls == 24
     assert json.loads(json.dumps(report.to_json()))["ok"]
 
 
@@ -55,7 +55,7 @@ def test_planted_redundancy_in_three_hundred_networks() -> None:
     assert report.ok, str(report)
 
 
-@settings(max_examples=15)
+@settings(max_examples=6)
 @given(st.sampled_from(redundant_cells()), st.integers(0, 10_000))
 def test_any_planted_network(cell: RedundantCell, seed: int) -> None:
     assert not reduction_trial(cell, seed).problems
@@ -125,6 +125,41 @@ def test_copies_that_cancel_leave_nothing() -> None:
     found = reduce(net, example=wide(2, 3))
     assert {r.neuron for r in found.removed} == {0, 1}
     assert same(found, net, wide(64, 3))
+
+
+def test_copies_that_cancel_but_for_rounding_leave_nothing() -> None:
+    net = chain(3, 4, 1)
+    with torch.no_grad():
+        for i in (1, 2):
+            net[0].weight[i], net[0].bias[i] = net[0].weight[0], net[0].bias[0]
+        net[2].weight.copy_(torch.tensor([[0.1, 0.2, -0.3, 1.0]], dtype=torch.float64))  # 0.1 + 0.2 - 0.3 is 5.6e-17
+    found = reduce(net, example=wide(2, 3))
+    assert {r.neuron for r in found.removed} == {0, 1, 2}
+
+
+def test_the_first_of_its_class_may_be_one_that_nothing_reads() -> None:
+    """Neurons z, -z and z of a sigmoid, the first unread: the third is 1 minus the second."""
+    net = chain(3, 4, 2, act=nn.Sigmoid)
+    with torch.no_grad():
+        net[0].weight[1], net[0].bias[1] = -net[0].weight[0], -net[0].bias[0]
+        net[0].weight[2], net[0].bias[2] = net[0].weight[0], net[0].bias[0]
+        net[2].weight[:, 0] = 0
+    found = reduce(net, example=wide(2, 3))
+    assert [(r.neuron, r.kind, r.into) for r in found.removed] == [(0, "unread", -1), (2, "duplicate", 1)]
+    assert same(found, net, wide(64, 3))
+
+
+@pytest.mark.parametrize(("padding", "removed"), [(0, 1), (1, 0)])
+def test_a_constant_through_a_depthwise_convolution(padding: int, removed: int) -> None:
+    """Behind zero padding a constant channel is no constant any more."""
+    torch.manual_seed(7)
+    net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Tanh(), nn.Conv2d(4, 4, 3, padding=padding, groups=4), nn.Tanh(),
+                        nn.Conv2d(4, 2, 1), nn.Flatten()).double().eval()  # fmt: skip
+    with torch.no_grad():
+        net[0].weight[2] = 0
+    found = reduce(net, example=wide(2, 2, 6, 6))
+    assert [r.kind for r in found.removed] == ["constant"] * removed
+    assert same(found, net, wide(8, 2, 6, 6))
 
 
 def test_a_layer_of_constants_keeps_one_neuron() -> None:
@@ -227,6 +262,79 @@ def test_an_opposite_pair_becomes_one_neuron_and_a_linear_map(act: type[nn.Modul
     k = 1.0 + (slope or 0.0)
     torch.testing.assert_close(beside, -k * scale * torch.outer(before, net[0].weight[1]).detach())
     assert same(found, net, 30 * wide(64, 3))
+
+
+def test_softplus_that_jumps_early_has_no_bypass() -> None:
+    """PyTorch computes z itself above the threshold: at 2 that is off by 0.13, and opposite neurons are no pair."""
+    net = chain(3, 4, 2)
+    with torch.no_grad():
+        net[0].weight[3], net[0].bias[3] = -net[0].weight[1], -net[0].bias[1]
+    for threshold, joined in ((20.0, 1), (2.0, 0)):
+        net[1] = nn.Softplus(threshold=threshold)
+        found = reduce(net, example=wide(2, 3))
+        assert len(found.removed) == joined
+        assert same(found, net, 5 * wide(64, 3))
+
+
+class Scrambled(nn.Module):
+    """Flattens channels and positions, and picks the positions of the second channel in another order."""
+
+    def __init__(self, order: list[int]) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.conv, self.out, self.order = nn.Conv1d(2, 3, 3), nn.Linear(12, 2), order
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.conv(x)).flatten(1)[:, self.order])
+
+
+@pytest.mark.parametrize(("second", "joined"), [([6, 5, 7, 4], 0), ([5, 4, 7, 6], 1)])
+def test_equal_channels_read_in_another_order_are_not_equal(second: list[int], joined: int) -> None:
+    net = Scrambled([1, 0, 3, 2, *second, 9, 8, 11, 10]).double().eval()
+    with torch.no_grad():
+        net.conv.weight[1], net.conv.bias[1] = net.conv.weight[0], net.conv.bias[0]
+    found = reduce(net, example=wide(2, 2, 6))
+    assert len(found.removed) == joined
+    assert same(found, net, wide(16, 2, 6))
+
+
+def test_a_rule_that_lies_is_caught_before_any_work() -> None:
+    from intertwiner.network import Identity, register_rule
+    from intertwiner.network.rule import RULES
+
+    @register_rule("aten.cumsum")
+    def nothing(call):
+        return call.emit(Identity("cumsum"), call.value("self"))
+
+    class Cumulative(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.cumsum(1)
+
+    try:
+        with pytest.raises(CannotEmit, match="differs by"):
+            reduce(nn.Sequential(nn.Linear(3, 4), Cumulative(), nn.Linear(4, 2)), example=torch.randn(2, 3))
+    finally:
+        del RULES["aten.cumsum"]
+
+
+def test_chosen_outputs_and_keyword_arguments() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(1)
+            self.body, self.policy, self.value = nn.Linear(3, 4), nn.Linear(4, 2), nn.Linear(4, 1)
+
+        def forward(self, x: Tensor, *, shift: Tensor) -> dict[str, Tensor]:
+            h = torch.tanh(self.body(x) + shift)
+            return {"policy": self.policy(h), "value": self.value(h)}
+
+    net = Two().double().eval()
+    with torch.no_grad():
+        net.policy.weight[:, 2] = 0
+    call = {"example": wide(2, 3), "kwargs": {"shift": wide(2, 4)}}
+    assert not reduce(net, **call).removed  # the value head reads it, and the shift is an input
+    found = reduce(net, example=wide(2, 3), kwargs={"shift": wide(2, 1)}, outputs=["policy"])
+    assert found.of_kind("unread") == (("body", 2),)
 
 
 def test_an_opposite_pair_of_tanh_is_only_a_copy() -> None:
@@ -333,6 +441,14 @@ def test_weights_that_are_not_finite_are_refused() -> None:
         net[0].weight[0, 0] = np.nan
     with pytest.raises(NonFiniteWeights, match=r"0\.weight"):
         reduce(net, example=wide(2, 3))
+
+
+def test_weights_that_are_computed_to_nan_are_refused() -> None:
+    net = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)), nn.Tanh(), nn.Linear(4, 2)).eval()
+    with torch.no_grad():
+        net[0].parametrizations.weight.original1[1] = 0
+    with pytest.raises(NonFiniteWeights, match="NaN, computed from weights that are finite"):
+        reduce(net, example=torch.zeros(2, 3))
 
 
 def test_a_network_in_training_mode_is_refused() -> None:

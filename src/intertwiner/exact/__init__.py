@@ -6,3 +6,4 @@ from intertwiner.exact.evaluate import Certified, Evaluation, certify, check_exa
 from intertwiner.exact.floats import float_jacobian
 from intertwiner.exact.polynomial import PiecewisePolynomial, piecewise
 from intertwiner.exact.table import BackwardRun, Rule, register, rule_for
+from intertwiner.exact.tangents import directional_derivative

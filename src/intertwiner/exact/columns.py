@@ -2,8 +2,8 @@
 
 Every trainable entry of the state dict is one column, used or not; an entry that is used twice collects from both
 places. Where an operator holds numbers that are *computed* from trainable entries, those numbers are the columns: for
-batch norm, scale = weight / sqrt(var + eps) and shift = bias - mean scale are a triangular linear map of (weight, bias),
-so rank and null space are the same; for weight norm they are the normalised weight, and the names say so.
+batch norm, scale = weight / sqrt(var + eps) and shift = bias - mean scale are a triangular linear map of weight and
+bias, so the rank is the same; for weight norm they are the normalised weight, and the names say so.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from numpy import ndarray
 
 from intertwiner.exact.columns import Columns
 from intertwiner.exact.numbers import Balls, Numbers, Residues
-from intertwiner.exact.table import BackwardRun, no_rule, rule_for
 from intertwiner.exact.polynomial import piecewise
+from intertwiner.exact.table import BackwardRun, no_rule, rule_for
 from intertwiner.network import Input, Network, Node, Output, Param, PointwiseOp
 from intertwiner.numerics.modular import Modulus
 
@@ -61,11 +61,16 @@ def check_exact(network: Network) -> None:
         rule_for(node)
         if isinstance(node.op, PointwiseOp) and piecewise(node.op.pointwise) is None:
             raise no_rule(node, f"{node.op.pointwise.name} is no piecewise polynomial")
-        if node.batch_axis not in (0, None) or node.batch_multiple != 1 or (node.batch_axis is None and node.shape[:1] != (1,)):
+        if (
+            node.batch_axis not in (0, None)
+            or node.batch_multiple != 1
+            or (node.batch_axis is None and node.shape[:1] != (1,))
+        ):
             raise no_rule(node, "the batch does not stand on the first axis alone")
 
 
-def _forward(network: Network, numbers: Numbers, inputs: Sequence[Any], batch: int) -> dict[str, Any]:
+def forward(network: Network, numbers: Numbers, inputs: Sequence[Any], batch: int) -> dict[str, Any]:
+    """The value of every node, on numbers of any kind."""
     values: dict[str, Any] = {}
     for node in network.nodes:
         if isinstance(node.op, Output):
@@ -94,7 +99,7 @@ def certify(network: Network, inputs: Sequence[Float[ndarray, "b ..."]]) -> Cert
     """
     balls = Balls()
     with np.errstate(over="ignore", invalid="ignore"):
-        _forward(network, balls, [balls.fixed(x) for x in inputs], len(inputs[0]))
+        forward(network, balls, [balls.fixed(x) for x in inputs], len(inputs[0]))
     decided = np.ones(len(inputs[0]), dtype=bool)
     for flag in balls.undecided.values():
         decided &= ~flag.reshape(len(flag), -1).any(axis=1)
@@ -120,9 +125,9 @@ class RowSink:
         name = param.name if param.computed else param.sources[0]
         if len(np.unique(places)) < len(places):
             distinct, inverse = np.unique(places, return_inverse=True)
-            summed = np.zeros((len(self.rows), len(distinct)))
-            np.add.at(summed, (slice(None), inverse.ravel()), flat)
-            places, flat = distinct, self.numbers.field.reduce(summed)
+            summed = np.zeros((len(distinct), len(self.rows)))
+            np.add.at(summed, inverse.ravel(), flat.T)
+            places, flat = distinct, self.numbers.field.reduce(np.ascontiguousarray(summed.T))
         if name in self._touched:
             flat = self.numbers.field.add(self.rows[:, places], flat)
         self._touched.add(name)
@@ -167,7 +172,9 @@ class Evaluation:
         sizes = [self.values[i][0].size for i in ends]
         total = sum(sizes)
         chosen = np.arange(total) if outputs is None else np.asarray(outputs)
-        run = BackwardRun(self.numbers, dict(self.values), RowSink(columns, self.batch * len(chosen), self.numbers, skip))
+        run = BackwardRun(
+            self.numbers, dict(self.values), RowSink(columns, self.batch * len(chosen), self.numbers, skip)
+        )
         start = 0
         for name, size in zip(ends, sizes):
             block = (chosen[:, None] == start + np.arange(size)).astype(np.float64)
@@ -200,4 +207,4 @@ def evaluate(network: Network, inputs: Sequence[ndarray], choices: Mapping[str, 
         NoRule: An operator without an exact rule.
     """
     numbers = Residues(field, dict(choices))
-    return Evaluation(network, numbers, _forward(network, numbers, [field.of(x) for x in inputs], len(inputs[0])))
+    return Evaluation(network, numbers, forward(network, numbers, [field.of(x) for x in inputs], len(inputs[0])))

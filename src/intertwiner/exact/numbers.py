@@ -108,7 +108,7 @@ class Residues:
         for c in reversed(piece[first:-1]):
             out = self.field.reduce(out * z)
             if c:
-                out = self.field.add(out, np.float64(self.field.fraction(c)))
+                out = self.field.reduce(out + self.field.fraction(c))
         return self.field.mul(out, self.field.power(z, first)) if first else out
 
 

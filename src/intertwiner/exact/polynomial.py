@@ -77,9 +77,7 @@ def piecewise(function: Pointwise) -> PiecewisePolynomial | None:
         case "hardtanh":
             return _clamp(float(numbers[0]), float(numbers[1]))
         case "hardsigmoid":
-            return PiecewisePolynomial(
-                (Fraction(-3), Fraction(3)), (ZERO, line(sixth, Fraction(1, 2)), (Fraction(1),))
-            )
+            return PiecewisePolynomial((Fraction(-3), Fraction(3)), (ZERO, line(sixth, Fraction(1, 2)), (Fraction(1),)))
         case "hardswish":
             return PiecewisePolynomial(
                 (Fraction(-3), Fraction(3)), (ZERO, (Fraction(0), Fraction(1, 2), sixth), IDENTITY)

@@ -107,7 +107,7 @@ def affine_back(run: BackwardRun, node: Node, op: ChannelAffine, g: ndarray) -> 
         return
     run.collect(op.scale, lambda: _by_fixed(run, field.mul(g, x[:, None]), op.scale))
     scale = run.numbers.fixed(op.scale.array)
-    run.give(node.inputs[0], unbroadcast(field.mul(g, scale if scale.ndim else scale), x.shape[1:], run.numbers))
+    run.give(node.inputs[0], unbroadcast(field.mul(g, scale), x.shape[1:], run.numbers))
 
 
 def _by_fixed(run: BackwardRun, g: ndarray, param: Any) -> ndarray:

@@ -97,7 +97,7 @@ def reduce(numbers: Numbers, node: Node, op: Reduce, x: Any) -> Any:
         return numbers.divide(out, np.array(count)) if op.reduction == "mean" else out
     if op.reduction != "amax":
         raise no_rule(node, f"a reduction by {op.reduction}")
-    moved, shape = _reduced_last(op, _shape(x))
+    moved, _ = _reduced_last(op, _shape(x))
     rows = numbers.move([x], lambda v: moved.apply(v.reshape(len(v), -1)))
     out = numbers.largest(node.name, rows, np.ones(moved.shape, dtype=bool))
     return numbers.move([out], lambda v: v.reshape(len(v), *node.sample_shape))
@@ -122,7 +122,9 @@ def reduce_back(run: BackwardRun, node: Node, op: Reduce, g: ndarray) -> None:
         moved, kept = _reduced_last(op, x.shape[1:])
         winner = run.numbers.choices[node.name]
         rows = g.reshape(batch, outputs, *kept, 1) * (np.arange(moved.shape[-1]) == winner[..., None])[:, None]
-        run.give(node.inputs[0], moved.transpose(rows.reshape(batch * outputs, -1)).reshape(batch, outputs, *x.shape[1:]))
+        run.give(
+            node.inputs[0], moved.transpose(rows.reshape(batch * outputs, -1)).reshape(batch, outputs, *x.shape[1:])
+        )
         return
     g = g.reshape(batch, outputs, *wide)
     if op.reduction == "mean":

@@ -220,14 +220,17 @@ def mish() -> Pointwise:
 
 
 def softplus(beta: float = 1.0, threshold: float = 20.0) -> Pointwise:
-    """``log(1 + e^(beta z)) / beta``, and z itself above ``threshold / beta``, as PyTorch computes it."""
+    """``log(1 + e^(beta z)) / beta``, and z itself above ``threshold / beta``, as PyTorch computes it.
+
+    The jump there, ``e^-threshold / beta``, breaks ``s(z) - s(-z) = z`` where the threshold is below the usual 20.
+    """
     beta, threshold = float(beta), float(threshold)
 
     def value(z: ndarray) -> ndarray:
         return np.where(beta * z > threshold, z, np.logaddexp(0.0, beta * z) / beta)
 
     return Pointwise(
-        f"softplus({beta!r}, {threshold!r})", linear_part=1.0, value=value,
+        f"softplus({beta!r}, {threshold!r})", linear_part=float(threshold >= 20), value=value,
         slope_bound=lambda b: special.expit(beta * b), value_bound=lambda b: np.logaddexp(0.0, beta * b) / beta,
     )  # fmt: skip
 

@@ -10,8 +10,19 @@ from __future__ import annotations
 from math import comb, prod
 
 from intertwiner.exact import piecewise
-from intertwiner.network import ChannelAffine, Constant, Conv, Input, Linear, MatMul, Multiply, Network, Node, Output
-from intertwiner.network import PointwiseOp
+from intertwiner.network import (
+    ChannelAffine,
+    Constant,
+    Conv,
+    Input,
+    Linear,
+    MatMul,
+    Multiply,
+    Network,
+    Node,
+    Output,
+    PointwiseOp,
+)
 
 LARGEST = 10_000
 """Degrees beyond this are not followed: the bound would be of no use."""

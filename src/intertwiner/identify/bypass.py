@@ -17,7 +17,7 @@ from numpy import ndarray
 from intertwiner.identify.beside import Route, composed, fits, gathered, routes, with_linear
 from intertwiner.identify.edit import columns, snapped_sum, with_columns, with_constant, with_op
 from intertwiner.identify.redundancy import Seen, seen_by
-from intertwiner.identify.rows import Rows, classes
+from intertwiner.identify.rows import Reader, classes
 from intertwiner.network import node as ir
 from intertwiner.network.resize import Places, keep
 from intertwiner.network.resize import places as find_places
@@ -48,9 +48,10 @@ class Opposite:
         return self.into == np.arange(len(self.into))
 
 
-def find_opposite(graph: Graph, places: Places, rows: Mapping[str, Rows], tolerance: float) -> Opposite | None:
+def find_opposite(graph: Graph, reader: Reader) -> Opposite | None:
     """Pairs of coordinates that are opposite before every nonlinearity, up to a positive factor where it scales."""
-    ways = routes(graph, places)
+    places, tolerance = reader.places, reader.tolerance
+    ways, rows = routes(graph, places), reader.rows()
     if not any(w.sigma and w.pointwise(graph).bypass for w in ways):
         return None
     labels, factors, seens, residuals = [], [], [], []
@@ -75,7 +76,7 @@ def find_opposite(graph: Graph, places: Places, rows: Mapping[str, Rows], tolera
             into[i] = first.setdefault(key, i)
     if (into == np.arange(len(into))).all():
         return None
-    residual = np.max(residuals, axis=0)
+    residual = np.max([reader.residual, *residuals], axis=0)
     return Opposite(into, np.maximum(residual, residual[into]), ways, tuple(factors), tuple(seens))
 
 

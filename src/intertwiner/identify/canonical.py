@@ -18,12 +18,12 @@ from torch import nn
 from intertwiner.errors import NoRule
 from intertwiner.gauge import GaugeElement, GaugeGroup, normal_form
 from intertwiner.identify.elements import places_of
-from intertwiner.identify.move import move
+from intertwiner.identify.move import moved
 from intertwiner.identify.reshaped import restricted
 from intertwiner.network import LatentSpace, Network, trace
 from intertwiner.numerics.monomial import Monomial
 from intertwiner.numerics.tolerance import SETTLED, tolerance
-from intertwiner.transport.canonical import canonical_pictures, canonical_rows
+from intertwiner.transport.canonical import canonical_pictures, canonical_rows, canonical_turn
 from intertwiner.transport.picture import ONE, Picture
 
 ROUNDS = 8
@@ -57,7 +57,7 @@ def canonical_form(model: nn.Module | Network, *, example: Any = None) -> nn.Mod
         One trace, one sort of the weights per layer, and as much for every further pass, of which there are one or two.
 
     Example:
-        >>> from intertwiner.numerics.monomial import Monomial
+        >>> from intertwiner.identify import move
         >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)).double()
         >>> x = torch.zeros(2, 2, dtype=torch.float64)
         >>> moved = move(model, {"0": GaugeElement(Monomial([2, 0, 1], np.array([0.5, 3.0, 7.0])))}, example=x)
@@ -65,15 +65,17 @@ def canonical_form(model: nn.Module | Network, *, example: Any = None) -> nn.Mod
         >>> all(torch.allclose(one[name], two[name], rtol=1e-12) for name in one)
         True
     """
+    copied = False
     for _ in range(ROUNDS):
         network = model if isinstance(model, Network) else trace(model, example)
         elements = canonical_elements(network)
         example = network.example if example is None else example
-        settled = all(element.is_identity for element in elements.values())
-        model = move(model, elements, example=example)
-        if settled:
+        done = all(element.is_identity for element in elements.values())
+        if not done or isinstance(model, Network) or not copied:
+            model, copied = moved(model, network, elements), True
+        if done:
             break
-    return model  # type: ignore[return-value]  # move gives modules
+    return model  # type: ignore[return-value]  # what was moved is a module
 
 
 def canonical_elements(network: Network) -> dict[str, GaugeElement]:
@@ -151,8 +153,7 @@ def _linear(gauge: GaugeGroup, rows: ndarray) -> GaugeElement:
     fixed = np.random.default_rng([SEED, n, width]).normal(size=(n, width))
     left, values, right = np.linalg.svd(read, full_matrices=False)
     if gauge.mixing == "orthogonal":
-        u, _, v = np.linalg.svd(fixed @ read.T)
-        matrix = u @ v
+        matrix = canonical_turn(read)
     else:
         rank = int((values > SETTLED * values.max(initial=0.0)).sum())
         u, _, v = np.linalg.svd(fixed @ right[:rank].T, full_matrices=True)

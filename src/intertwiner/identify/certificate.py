@@ -64,7 +64,7 @@ class Certificate:
         ascent = (
             f"{self.searched:.2g} after {self.steps} steps of ascent from {self.starts} of them"
             if self.starts
-            else "not searched (no floating input)"
+            else "no ascent"
         )
         return (
             f"largest difference in float64: {self.difference:.2g} on {self.samples} inputs ({self.inputs}), {ascent}; "
@@ -164,6 +164,7 @@ def _ascend(
     """The largest difference along sign gradient ascent, with steps that shrink from a tenth of the input scale."""
     points = [x.clone() for x in inputs]
     best, scale = 0.0, 0.0
+    reach = [0.1 * float(inputs[i].abs().max()) for i in floating]
     for step in range(steps):
         moving = [points[i].detach().requires_grad_() for i in floating]
         for i, x in zip(floating, moving, strict=True):
@@ -171,8 +172,8 @@ def _ascend(
         gap, largest = _gap(first, second, points)
         best, scale = max(best, float(gap.detach().max())), max(scale, largest)
         gradients = torch.autograd.grad(gap.square().sum() * 1e20, moving, allow_unused=True)
-        length = 0.1 * (1 - step / steps)
-        for i, x, g in zip(floating, moving, gradients, strict=True):
-            moved = x.detach() if g is None else x.detach() + length * x.detach().abs().max() * g.nan_to_num().sign()
+        for i, x, g, length in zip(floating, moving, gradients, reach, strict=True):
+            move = 0.0 if g is None else length * (1 - step / steps) * g.nan_to_num().sign()
+            moved = x.detach() + move
             points[i] = moved if box is None else torch.clamp(moved, box[i].low, box[i].high)
     return best, scale

@@ -8,9 +8,7 @@ networks it is a rank with its gap. It is a local statement: full rank never say
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,113 +27,37 @@ from intertwiner.identify.dimension_numerical import (
     torch_jacobian,
 )
 from intertwiner.identify.dimension_rank import ExactRank, exact_rank
+from intertwiner.identify.dimension_record import FunctionalDimension
 from intertwiner.identify.gauge_directions import Direction, gauge_directions, parameter_vector
 from intertwiner.identify.neuron_columns import Neurons, hidden_neurons
-from intertwiner.identify.null_directions import NullDirection, Taken, hidden_vectors, take_apart
+from intertwiner.identify.null_directions import (
+    NullDirection,
+    Taken,
+    hidden_vectors,
+    named_by_proof,
+    take_apart,
+)
 from intertwiner.identify.structure import proved_directions, suspicions
 from intertwiner.network import Network, trace
-from intertwiner.numerics.modular import PRIMES, Modulus
+from intertwiner.numerics.modular import FAST_PRIME, PRIMES, Modulus
 from intertwiner.numerics.modular_echelon import Echelon
 from intertwiner.numerics.seeds import rng
 from intertwiner.verdict import Kind, Verdict
 
-INPUTS = 1500
-"""Inputs that a small network is tried on before its rank counts as final."""
+INPUTS = 6000
+"""Inputs that a network is tried on before its rank counts as final; each costs a forward pass, few cost more."""
+
+LARGE = 3000
+"""From so many parameters on the smaller prime, whose matrix products cost half, is tried first."""
+
+POOL = 1 << 28
+"""Numbers of all nodes together at all inputs tried: large networks are tried on fewer."""
 
 SCALES = ((1.0,), (1.0, 2.0, 4.0))
 """Scales of normal inputs that a smooth network is tried on; the larger of the ranks that can be called counts."""
 
 FLOAT_SIZE = 1 << 24
 """Hidden directions are returned as floats where the Jacobian has at most this many numbers."""
-
-MANY = 400
-"""Null spaces of more dimensions beyond the proved ones are not taken apart further."""
-
-
-@dataclass(frozen=True, eq=False)
-class FunctionalDimension:
-    """How many dimensions of parameters the function sees.
-
-    Args:
-        dimension: The rank. Exact: a proved lower bound of the true rank, equal to it where `verdict` is PROVED.
-        parameters: Number of trainable parameters P.
-        gauge: Dimension of the gauge of all hidden spaces, as the architecture tells it.
-        bound: The least upper bound that was proved: P minus the proved null directions, or the ambient dimension.
-        exact: Whether the rank was taken modulo a prime; otherwise in float64.
-        primes: The primes used.
-        inputs: How many inputs gave rows.
-        regions: How many combinations of pieces were among the inputs to choose from.
-        seed: What the inputs were drawn with; None for the user's own.
-        gap: For a numerical rank, the ratio of singular values at the cut.
-        null_directions: Every null direction, named; their dimensions add up to ``parameters - dimension``.
-        verdict: What is proved.
-        growth: (inputs, rank) after every batch of rows.
-        computed: Parameters that stand for numbers computed from state_dict entries (batch norm, weight norm).
-
-    Example:
-        >>> found = functional_dimension(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), seed=1)
-        >>> found.parameters, found.bound
-        (13, 10)
-    """
-
-    dimension: int
-    parameters: int
-    gauge: int
-    bound: int
-    exact: bool
-    primes: tuple[int, ...]
-    inputs: int
-    regions: int
-    seed: int | None
-    gap: float | None
-    null_directions: tuple[NullDirection, ...]
-    verdict: Verdict
-    growth: tuple[tuple[int, int], ...] = ()
-    computed: tuple[str, ...] = ()
-
-    @property
-    def nullity(self) -> int:
-        return self.parameters - self.dimension
-
-    @property
-    def meets_bound(self) -> bool:
-        return self.dimension == self.bound
-
-    @property
-    def hidden(self) -> tuple[NullDirection, ...]:
-        """Null directions without a known reason."""
-        return tuple(d for d in self.null_directions if d.kind == "hidden")
-
-    def __str__(self) -> str:
-        how = f"exact, modulo {' and '.join(map(str, self.primes))}" if self.exact else f"numerical, gap {self.gap:.1e}"
-        counts: Counter[str] = Counter()
-        for one in self.null_directions:
-            counts[one.kind] += one.dimension
-        null = ", ".join(f"{n} {kind}" for kind, n in counts.items()) or "none"
-        return (
-            f"functional dimension {self.dimension} of {self.parameters}, {how}, {self.inputs} inputs\n"
-            f"  null directions: {null}\n"
-            f"  {self.verdict.kind}: {self.verdict.reason}"
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "schema": "intertwiner.functional_dimension/1",
-            "dimension": self.dimension,
-            "parameters": self.parameters,
-            "gauge": self.gauge,
-            "bound": self.bound,
-            "exact": self.exact,
-            "primes": list(self.primes),
-            "inputs": self.inputs,
-            "regions": self.regions,
-            "seed": self.seed,
-            "gap": None if self.gap is None or not np.isfinite(self.gap) else self.gap,
-            "null_directions": [d.to_json() for d in self.null_directions],
-            "verdict": self.verdict.to_json(),
-            "growth": [list(g) for g in self.growth],
-            "computed": list(self.computed),
-        }
 
 
 def functional_dimension(
@@ -157,7 +79,8 @@ def functional_dimension(
         example: Inputs to trace on where there is no data.
         seed: What inputs are drawn with; recorded in the result.
         exact: True insists on an exact rank, False on a numerical one; by default exact wherever all operators allow.
-        inputs: At most how many inputs to draw; by default three times as many as the columns need, at least 1500.
+        inputs: At most how many inputs to try; by default 6,000, fewer for large networks, and at least three times
+            as many as the columns need.
         progress: Called with (inputs, rank) after every batch of rows of an exact rank.
 
     Returns:
@@ -174,13 +97,13 @@ def functional_dimension(
         minutes at 20,000.
 
     Example:
-        Opposite weights into a linear output: the third of the 7 null directions of a dead neuron is found by name.
+        A neuron that nobody reads: its two weights and its bias are null, and so is the scale of the other.
 
         >>> model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
         >>> _ = model[2].weight.data[0, 1].zero_()
         >>> found = functional_dimension(model)
         >>> [str(d) for d in found.null_directions]
-        ['scaling of neuron 0 at 0', 'dead of neuron 1 at 0 (3)']
+        ['dead of neuron 1 at 0 (3)', 'scaling of neuron 0 at 0']
     """
     network = model if isinstance(model, Network) else trace(model, _example(model, data, example))
     tensors = None if data is None else ((data,) if isinstance(data, Tensor) else tuple(data))
@@ -219,26 +142,40 @@ def _exactly(
     columns = Columns.of(network)
     theta = parameter_vector(network, columns)
     neurons = hidden_neurons(network, columns)
-    known = gauge_directions(network, columns, neurons, theta) + proved_directions(network, columns, neurons, theta)
+    known = _known(network, columns, neurons, theta)
     ambient = ambient_dimension(network)
     bound = min(columns.total - _independent(known, columns.total), ambient if ambient is not None else columns.total)
     outputs = sum(int(np.prod(network.node(n).sample_shape)) for n in network.nodes[-1].inputs)
-    size = inputs or max(INPUTS, 3 * columns.total // outputs)
+    entries = sum(int(np.prod(node.sample_shape)) for node in network.nodes)
+    size = inputs or max(min(INPUTS, POOL // entries), 3 * columns.total // outputs)
     pool = drawn_pool(network, size, seed) if data is None else given_pool(network, [_array(x) for x in data])
-    primes = PRIMES[:1]
-    found = exact_rank(network, columns, pool, PRIMES[0], bound, progress=progress)
+    first = PRIMES[0] if columns.total < LARGE else FAST_PRIME
+    primes: tuple[int, ...] = (first,)
+    found = exact_rank(network, columns, pool, first, bound, progress=progress)
     if found.rank < bound:
-        primes = PRIMES[:2]
+        primes = (first, PRIMES[1])
         again = exact_rank(network, columns, pool, PRIMES[1], bound, progress=progress)
         found = again if again.rank > found.rank else found
-    suspected = [] if found.rank == bound else suspicions(network, columns, neurons, theta, pool.choices)
     reason = "ambient" if found.rank == ambient else "hidden"
-    named = _named(network, columns, pool, found, take_apart(found.null, found.free, known, suspected, Modulus(found.prime)), reason)
-    verdict = _exact_verdict(found, bound, ambient, named, _standing(network, neurons, theta, pool))
+    if found.complete:
+        suspected = [] if found.rank == bound else suspicions(network, columns, neurons, theta, pool.choices)
+        taken = take_apart(found.null, found.free, known, suspected, Modulus(found.prime))
+        named = _named(network, columns, pool, found, taken, reason)
+    else:
+        named = named_by_proof(known, columns.total, found.rank, Modulus(found.prime))
+    verdict = _exact_verdict(found, bound, ambient, named, (len(pool), _standing(network, neurons, theta, pool)))
     return FunctionalDimension(
-        found.rank, columns.total, _gauge(network), bound, True, primes, found.inputs, pool.regions,
+        found.rank, columns.total, _gauge(network), bound, True, primes, found.inputs, len(pool), pool.regions,
         None if data is not None else seed, None, named, verdict, found.growth, columns.computed,
     )  # fmt: skip
+
+
+def _known(network: Network, columns: Columns, neurons: Sequence[Neurons], theta: ndarray) -> list[Direction]:
+    """All directions that are null by proof; a dead neuron is called dead before its scale is."""
+    proved = proved_directions(network, columns, neurons, theta)
+    dead = [one for one in proved if one.kind == "dead"]
+    others = [one for one in proved if one.kind != "dead"]
+    return [*dead, *gauge_directions(network, columns, neurons, theta), *others]
 
 
 def _array(x: Tensor) -> ndarray:
@@ -299,8 +236,9 @@ def _named(
 
 
 def _exact_verdict(
-    found: ExactRank, bound: int, ambient: int | None, named: Sequence[NullDirection], standing: int
+    found: ExactRank, bound: int, ambient: int | None, named: Sequence[NullDirection], counts: tuple[int, int]
 ) -> Verdict:
+    tried, standing = counts
     claim = f"the functional dimension at these parameters is {found.rank}"
     facts = {"pieces": "certified by running error bounds", "kind": "local"}
     if standing:
@@ -326,8 +264,8 @@ def _exact_verdict(
     hidden = sum(d.dimension for d in named if d.kind == "hidden")
     return Verdict(
         Kind.UNDECIDED, claim,
-        f"at least {found.rank} is proved and at most {bound}; of the {bound - found.rank} between, {seen} have a reason "
-        f"on the {found.inputs} inputs used and {hidden} have none",
+        f"at least {found.rank} is proved and at most {bound}; of the {bound - found.rank} between, {seen} have a "
+        f"reason on the {tried} inputs tried and {hidden} have none",
         hypotheses=facts,
     )  # fmt: skip
 
@@ -338,17 +276,14 @@ def _numerically(
     columns = state_columns(network)
     theta = parameter_vector(network, columns)
     neurons = hidden_neurons(network, columns)
-    known = gauge_directions(network, columns, neurons, theta) + proved_directions(network, columns, neurons, theta)
+    known = _known(network, columns, neurons, theta)
     outputs = sum(int(np.prod(network.node(n).sample_shape)) for n in network.nodes[-1].inputs)
     count = inputs or max(50, 2 * columns.total // outputs + 10)
     tries = [data] if data is not None else [_normal(network, count, seed, scales) for scales in SCALES]
     jacobians = [torch_jacobian(network, columns, tensors) for tensors in tries]
     J, found = best_rank(jacobians, where=f"the Jacobian of {network.name}")
     named, rest = name_numerically(found, known, columns)
-    hidden = [
-        NullDirection("hidden", vector=columns.parts(v), residual=float(np.linalg.norm(J @ v) / np.linalg.norm(J)))
-        for v in rest.T
-    ]
+    hidden = [NullDirection("hidden", vector=columns.parts(v), residual=_share(J, v)) for v in rest.T]
     bound = columns.total - sum(d.dimension for d in named)
     verdict = Verdict(
         Kind.UNDECIDED, f"the functional dimension at these parameters is {found.rank.rank}",
@@ -356,9 +291,15 @@ def _numerically(
         hypotheses={"kind": "local"},
     )  # fmt: skip
     return FunctionalDimension(
-        found.rank.rank, columns.total, _gauge(network), bound, False, (), len(tries[0][0]), 1,
+        found.rank.rank, columns.total, _gauge(network), bound, False, (), len(tries[0][0]), len(tries[0][0]), 1,
         None if data is not None else seed, found.rank.gap, (*named, *hidden), verdict,
     )  # fmt: skip
+
+
+def _share(J: ndarray, v: ndarray) -> float:
+    """``|J v| / |J|``, zero for a Jacobian that vanishes."""
+    size = float(np.linalg.norm(J))
+    return float(np.linalg.norm(J @ v)) / size if size else 0.0
 
 
 def _normal(network: Network, count: int, seed: int, scales: Sequence[float]) -> tuple[Tensor, ...]:

@@ -77,7 +77,7 @@ def _pool(network: Network, candidates: list[ndarray], size: int) -> Pool:
     chunk = max(1, (1 << 22) // max(1, sum(int(np.prod(n.shape[1:])) for n in network.nodes)))
     parts = [certify(network, [x[s : s + chunk] for x in candidates]) for s in range(0, len(candidates[0]), chunk)]
     on_break = {name: np.concatenate([p.on_break[name] for p in parts]) for name in parts[0].on_break}
-    standing = {name: flag.all(axis=0) for name, flag in on_break.items()}
+    standing = {name: np.asarray(flag.all(axis=0)) for name, flag in on_break.items()}
     rows = np.flatnonzero(np.concatenate([p.sure(standing) for p in parts]))
     if not len(rows):
         _refuse(on_break, len(candidates[0]))
@@ -130,9 +130,7 @@ def _with_rare_pieces(choices: dict[str, ndarray], order: ndarray) -> ndarray:
     return order[joined[np.sort(first)]]
 
 
-def draw(
-    network: Network, count: int, random: np.random.Generator, scales: Sequence[float] = SCALES
-) -> list[ndarray]:
+def draw(network: Network, count: int, random: np.random.Generator, scales: Sequence[float] = SCALES) -> list[ndarray]:
     """Candidates: normal at a random scale for floats, uniform below the vocabulary for tokens."""
     scale = random.choice(np.array(scales), count)
     out = []
@@ -170,6 +168,6 @@ def _refuse(on_break: dict[str, ndarray], count: int) -> NoReturn:
     raise EmptyData(
         f"none of {count} inputs lies surely inside a piece of every nonlinearity; exactly on a breakpoint of "
         f"{where or 'none'}.\n"
-        "  Usual cause: data on which neurons are exactly zero, such as blank images without biases. Leave data out, so "
-        "that inputs are drawn, or add others. No dimension was computed."
+        "  Usual cause: data on which neurons are exactly zero, such as blank images without biases. Leave data out, "
+        "so that inputs are drawn, or add others. No dimension was computed."
     )

@@ -21,6 +21,9 @@ from intertwiner.numerics.rank import Rank, rank_from_values
 LARGEST = 1e150
 """Rows with larger entries have overflowed or are about to."""
 
+CHUNK = 32
+"""Samples whose derivatives are taken at a time."""
+
 FLAT = 1e-6
 """A gauge direction counts as new when this share of it lies outside those before it."""
 
@@ -46,28 +49,29 @@ def torch_jacobian(network: Network, columns: Columns, inputs: Sequence[Tensor])
     Numbers that an operator computes from parameters are differentiated through, so the columns here are always
     entries of the state dict: ``columns`` must name nothing computed.
 
-    Cost: one backward pass per output and input.
+    Cost: one backward pass per output and input, a batch of them at a time.
     """
     double = network.to(torch.float64)
     held = {h: name for h, name in double.names.items() if name in columns.shapes}
     leaves = {name: double.state[name].detach().clone().requires_grad_() for name in columns.shapes}
     replaced = {h: leaves[name] for h, name in held.items()}
     rows = []
-    for sample in range(len(inputs[0])):
-        arguments = tuple(_one(x[sample : sample + 1], network.batch_size) for x in inputs)
+    step = 1 if network.batch_size is not None else CHUNK
+    for start in range(0, len(inputs[0]), step):
+        arguments = tuple(_one(x[start : start + step], network.batch_size) for x in inputs)
         outputs = torch.func.functional_call(double.module, replaced, arguments)
         outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
         flat = torch.cat([_first(o, network, i).reshape(-1) for i, o in enumerate(outputs)])
-        for k in range(len(flat)):
-            found = torch.autograd.grad(
-                flat[k], list(leaves.values()), retain_graph=True, allow_unused=True, materialize_grads=True
-            )
-            rows.append(torch.cat([g.reshape(-1) for g in found]).numpy())
-    return np.stack(rows)
+        found = torch.autograd.grad(
+            flat, list(leaves.values()), torch.eye(len(flat), dtype=flat.dtype), is_grads_batched=True,
+            allow_unused=True, materialize_grads=True,
+        )  # fmt: skip
+        rows.append(torch.cat([g.reshape(len(flat), -1) for g in found], dim=1).numpy())
+    return np.concatenate(rows)
 
 
 def _one(x: Tensor, batch: int | None) -> Tensor:
-    """One sample, repeated where the export runs one batch size only."""
+    """Samples in float64; a single one is repeated where the export runs one batch size only."""
     x = x.double() if x.is_floating_point() else x
     return x if batch is None else x.expand(batch, *x.shape[1:])
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from intertwiner.exact import Columns, evaluate
+from intertwiner.exact import Columns, directional_derivative, evaluate
 from intertwiner.identify.dimension_inputs import Pool
 from intertwiner.network import Identity, Linear, Network, Node
 from intertwiner.numerics.modular import Modulus
@@ -29,8 +28,8 @@ ROWS = 512
 MEMORY = 1 << 27
 """Numbers that the eliminated part of the last layer may hold; beyond it only some outputs give further rows."""
 
-STALL = 2
-"""Stop where, beyond one row per column, this many times a quarter of the columns passed without growth."""
+ENTRIES = 1 << 24
+"""Numbers of all nodes together that a forward pass may hold at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +40,8 @@ class ExactRank:
         rank: A proved lower bound of the rank over the rationals.
         prime: The modulus.
         inputs: How many inputs gave rows.
-        rows: How many rows were reduced.
+        complete: Whether the bound was met, or no input of the pool has a row outside the row space (one chance in
+            the prime that one was overlooked).
         growth: (inputs, rank) after every batch.
         null: Basis of the null space modulo the prime, one column per direction.
         free: The columns at which that basis is the identity.
@@ -50,14 +50,10 @@ class ExactRank:
     rank: int
     prime: int
     inputs: int
-    rows: int
+    complete: bool
     growth: tuple[tuple[int, int], ...]
     null: Float[ndarray, "p k"]
     free: Int[ndarray, " k"]
-
-
-class Progress(Protocol):
-    def __call__(self, inputs: int, rank: int) -> None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +107,8 @@ class RankRun:
         self.space = Echelon(len(self.rest), self.field)
         self.head_rank, self.head = 0, None
         self.chosen = np.arange(self.outputs)
+        self.step = max(1, ENTRIES // sum(int(np.prod(n.sample_shape)) for n in network.nodes))
+        self.random = rng(prime)
         self.basis = np.zeros(0, dtype=np.int64)
 
     @property
@@ -137,8 +135,7 @@ class RankRun:
         if self.last is None:
             return
         everything = np.arange(len(self.pool))
-        step = max(1, (1 << 22) // max(1, self.last.columns.shape[1]))
-        H = np.concatenate([self.hidden(everything[s : s + step]) for s in range(0, len(everything), step)])
+        H = np.concatenate([self.hidden(everything[s : s + self.step]) for s in range(0, len(everything), self.step)])
         across = Echelon(len(H), self.field)
         for start in range(0, H.shape[1], ROWS):
             across.add(np.ascontiguousarray(H.T[start : start + ROWS]))
@@ -148,7 +145,7 @@ class RankRun:
             self.head.add(H[self.basis[start : start + ROWS]])
         self.head_rank = self.head.rank
         size = max(1, self.head_rank * len(self.rest))
-        if self.outputs * size > MEMORY:
+        if self.outputs * size > MEMORY:  # the rank stays a lower bound, and the null space is that of these outputs
             self.chosen = np.sort(rng(0).choice(self.outputs, max(1, MEMORY // size), replace=False))
         inverse = self.field.invert(H[self.basis][:, self.head.pivots])
         self.H = H
@@ -170,8 +167,37 @@ class RankRun:
             rows = self.field.reduce(rows)
         self.space.add(rows.reshape(-1, len(self.rest)))
 
+    def probe(self) -> Float[ndarray, " p"]:
+        """A random null vector of the rows so far, over all columns."""
+        inner = np.zeros((len(self.rest), 1))
+        inner[self.space.free, 0] = self.random.integers(0, self.field.prime, len(self.space.free))
+        inner = self.field.reduce(inner)
+        if self.space.rank:
+            inner[self.space.pivots] = -self.field.matmul(self.space.E, inner[self.space.free])
+        out = np.zeros(self.columns.total)
+        out[self.rest] = inner[:, 0]
+        if self.last is not None and self.head is not None:
+            for line, o in enumerate(self.chosen):
+                out[self.last.columns[o][self.head.pivots]] = -self.field.matmul(self.M[line], inner)[:, 0]
+        return out
+
+    def productive(self, at: Int[ndarray, " b"], probe: Float[ndarray, " p"]) -> ndarray:
+        """Which of some inputs have a row outside the row space, as a random null vector tells."""
+        found = directional_derivative(self.network, self.columns, probe, self.pool.take(at), self.field)
+        return np.asarray(found[:, self.chosen].any(axis=1))
+
+    def next_inputs(self, left: Int[ndarray, " l"], count: int) -> tuple[ndarray, ndarray]:
+        """The next inputs that are worth their rows, and those that are left after them."""
+        probe, found, start = self.probe(), np.zeros(0, dtype=np.int64), 0
+        while len(found) < count and start < len(left):
+            at = left[start : start + max(count, min(self.step, 4 * count))]
+            found = np.concatenate([found, at[self.productive(at, probe)]])
+            start += len(at)
+        # What was seen and brings nothing never will, because the row space only grows.
+        return found[:count], np.concatenate([found[count:], left[start:]])
+
     def null_space(self) -> tuple[Float[ndarray, "p k"], Int[ndarray, " k"]]:
-        """Null space over all columns: of the rest, completed by the last layer, and what the last layer leaves free."""
+        """Null space over all columns: of the rest, completed by the last layer, and what that leaves free itself."""
         inner = self.space.null_space()
         if self.last is None or self.head is None:
             return inner, self.rest[self.space.free]
@@ -192,9 +218,15 @@ class RankRun:
 
 
 def exact_rank(
-    network: Network, columns: Columns, pool: Pool, prime: int, bound: int, *, progress: Progress | None = None
+    network: Network,
+    columns: Columns,
+    pool: Pool,
+    prime: int,
+    bound: int,
+    *,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ExactRank:
-    """The rank of the Jacobian modulo a prime, grown until it meets the bound or stops growing.
+    """The rank of the Jacobian modulo a prime, grown until it meets the bound or the pool has nothing to add.
 
     Args:
         network: A network with exact rules.
@@ -205,34 +237,25 @@ def exact_rank(
         progress: Called with (inputs, rank) after every batch.
 
     Returns:
-        The rank and the null space. The null space is that of the rows used; with outputs left out (see ``MEMORY``)
-        it is not completed for them, and the caller is told by ``inputs``.
+        The rank and the null space.
 
     Cost: ``2/3 n^2 m`` multiply-adds twice for n columns beyond the last layer, and ``n^2 / 4`` numbers.
     """
     run = RankRun(network, columns, pool, prime)
     run.eliminate_last()
     growth = []
-    left = np.setdiff1d(np.arange(len(pool)), run.basis, assume_unique=False)
+    left = np.setdiff1d(np.arange(len(pool)), run.basis, assume_unique=True)
     batch = max(1, ROWS // len(run.chosen))
-    best, since, rows = run.rank, 0, 0
-    for start in range(0, len(left), batch):
-        if run.rank >= bound or run.space.full:
+    used = len(run.basis)
+    while run.rank < bound and not run.space.full:
+        at, left = run.next_inputs(left, batch)
+        if not len(at):
             break
-        at = left[start : start + batch]
         run.add(at)
-        rows += len(at) * len(run.chosen)
-        growth.append((len(run.basis) + start + len(at), run.rank))
+        used += len(at)
+        growth.append((used, run.rank))
         if progress is not None:
-            progress(*growth[-1])
-        since = since + len(at) * len(run.chosen) if run.rank == best else 0
-        best = run.rank
-        quarter = max(4 * ROWS, len(run.rest) // 4)
-        if rows > len(run.rest) and since > STALL * quarter:
-            break
-    used = growth[-1][0] if growth else len(run.basis)
+            progress(used, run.rank)
     null, free = run.null_space()
-    return ExactRank(run.rank, prime, used, rows + len(run.basis) * run.outputs, tuple(growth), null, free)
-
-
-Reporter = Callable[[str], None]
+    complete = run.rank >= bound or len(run.chosen) == run.outputs
+    return ExactRank(run.rank, prime, used, complete, tuple(growth), null, free)

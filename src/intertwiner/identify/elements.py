@@ -16,8 +16,8 @@ from intertwiner.gauge import GaugeElement, GaugeGroup, match_rows, normal_form
 from intertwiner.identify.reshaped import restricted
 from intertwiner.network import LatentSpace, Network, PointwiseOp
 from intertwiner.numerics.monomial import Monomial
-from intertwiner.numerics.tolerance import ROUNDING
 from intertwiner.transport.follow import PairRelation
+from intertwiner.transport.layer import powers_of_two
 from intertwiner.transport.picture import Picture
 from intertwiner.transport.side import side_by_side
 
@@ -70,7 +70,9 @@ def to_parts(network: Network, found: Mapping[str, Found]) -> dict[str, Found]:
     sizes = {space.name: space.dimension for space in network.latent_spaces}
     for space in network.latent_spaces:
         whole = out.pop(space.name, None) if space.blocks else None
-        for start, part in space.blocks if whole is not None and whole.element is not None else ():
+        if whole is None or whole.element is None:
+            continue
+        for start, part in space.blocks:
             known = out.get(part)
             if known is None or known.element is None:
                 piece = restricted(whole.element, start, start + sizes[part])
@@ -119,7 +121,7 @@ def monomial_element(gauge: GaugeGroup, first: ndarray, second: ndarray, toleran
     found = match_rows(forms[0].keys, forms[1].keys, sign=gauge.sign, tolerance=tolerance)
     sources, sign = found.nearest.sources, found.nearest.factor[found.nearest.sources]
     sizes = [form.element.matrix.factor if isinstance(form.element.matrix, Monomial) else sign for form in forms]
-    ratio = snapped(sizes[0] / sizes[1][sources])
+    ratio = powers_of_two(sizes[0] / sizes[1][sources])
     ratio[found.unmatched] = 1.0
     index = np.empty(len(sources), dtype=np.int64)
     index[sources] = np.arange(len(sources))
@@ -168,9 +170,3 @@ def linear_element(gauge: GaugeGroup, first: ndarray, second: ndarray, tolerance
     notes = [f"undetermined on {n - rank} of {n} dimensions that the input does not reach"] if rank < n else []
     notes += [f"the relative residual is {residual:.2g}"] if residual > tolerance else []
     return Found(GaugeElement(matrix, shift), residual, "; ".join(notes))
-
-
-def snapped(ratio: ndarray) -> ndarray:
-    """Powers of two where rounding alone keeps a ratio from one: products with them are exact."""
-    power = np.exp2(np.rint(np.log2(ratio)))
-    return np.where(np.abs(ratio / power - 1) <= ROUNDING, power, ratio)

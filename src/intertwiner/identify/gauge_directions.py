@@ -7,7 +7,7 @@ input; that it does on the inputs used is checked as well.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -175,7 +175,9 @@ def _stretch(before: Node, op: ChannelAffine, axis: int, columns: Columns, theta
     biases = columns.places(bias) if isinstance(bias, Param) else None
     where = before.tap or before.name
     if scale is not None and written is not None and isinstance(weight, Param) and (bias is None or biases is not None):
-        rows = written.reshape(weight.shape) if not isinstance(before.op, Embedding) else written.reshape(weight.shape).T
+        rows = (
+            written.reshape(weight.shape) if not isinstance(before.op, Embedding) else written.reshape(weight.shape).T
+        )
         for j in range(size):
             parts = [(rows[j], theta[rows[j]], 1), (scale[j : j + 1], theta[scale[j : j + 1]], -1)]
             if biases is not None:
@@ -203,9 +205,3 @@ def _unused(network: Network, columns: Columns) -> Iterator[Direction]:
         places = np.setdiff1d(np.arange(start, start + int(np.prod(columns.shapes[name]))), seen)
         for column in places:
             yield direction("unused", name, (), [(np.array([column]), np.ones(1), 1)])
-
-
-def rescaled(given: Direction) -> Direction:
-    """The same direction with values of at most 1, where powers of two suffice for it."""
-    top = np.abs(given.values).max(initial=0.0)
-    return given if top in (0.0, 1.0) else replace(given, values=given.values / 2.0 ** np.ceil(np.log2(top)))

@@ -21,7 +21,7 @@ from intertwiner.gauge import GaugeElement
 from intertwiner.identify.architecture import check_same_architecture
 from intertwiner.identify.barrier import Barrier, Batches, barrier
 from intertwiner.identify.elements import elements_of
-from intertwiner.identify.move import move
+from intertwiner.identify.move import moved
 from intertwiner.identify.nearly import Alignment, by_data, by_weights
 from intertwiner.identify.probes import probes
 from intertwiner.identify.witness import Search
@@ -63,7 +63,7 @@ class Match:
     barrier: Barrier | None = None
     notes: tuple[str, ...] = ()
     _second: nn.Module | Network | None = field(default=None, repr=False)
-    _example: Any = field(default=None, repr=False)
+    _networks: tuple[Network, Network] | None = field(default=None, repr=False)
 
     def aligned(self) -> nn.Module:
         """The second network in the coordinates of the first: a deep copy with the same state_dict keys.
@@ -72,10 +72,13 @@ class Match:
             NotInGauge: An element leaves a constant that no bias takes up.
             WrongUse: The record was read from a file and holds no networks.
         """
-        if self._second is None:
+        if self._second is None or self._networks is None:
             raise WrongUse("this record holds no networks, so there is nothing to move")
-        back = {name: element.inverse() for name, element in self.elements.items()}
-        return move(self._second, back, example=self._example)
+        first, second = self._networks
+        # The modules may have other names in the second network: spaces correspond by their order.
+        names = {a.name: b.name for a, b in zip(first.latent_spaces, second.latent_spaces, strict=True)}
+        back = {names[name]: element.inverse() for name, element in self.elements.items()}
+        return moved(self._second, second, back)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -178,17 +181,18 @@ def match(
     allowed = max(tolerance_of(first.dtype), tolerance_of(second.dtype)) if tolerance is None else tolerance
     paired = pair(first, second, tolerance=allowed, box=box)
     if paired.closes:
-        return _proved(first, b, paired, box=box, tolerance=allowed, example=example)
+        return _proved((first, second), b, paired, box=box, tolerance=allowed)
     witness = Search(first, second, seed).find([inputs for inputs, _ in batches])
     verdict = _not_proved(first, paired, witness)
     if not align:
-        return Match(verdict, {}, "", _residuals(first, paired), _second=b, _example=example)
-    return _aligned(a, b, (first, second), verdict, batches, loss=loss, tolerance=allowed, example=example, seed=seed)
+        return Match(verdict, {}, "", _residuals(first, paired), _second=b, _networks=(first, second))
+    return _aligned(a, b, (first, second), verdict, batches, loss=loss, tolerance=allowed, seed=seed)
 
 
 def _proved(
-    first: Network, b: nn.Module | Network, paired: Paired, *, box: float, tolerance: float, example: Any
+    networks: tuple[Network, Network], b: nn.Module | Network, paired: Paired, *, box: float, tolerance: float
 ) -> Match:
+    first = networks[0]
     worst = max(
         [r.worst for r in paired.relations.values() if r.complete] + [o.residual for o in paired.outputs.values()]
     )
@@ -198,8 +202,8 @@ def _proved(
         verdict = Verdict(Kind.PROVED, CLAIM, reason, exact=True, bound=0.0, box=inside)
     else:
         reason = (
-            f"every relation between the weights of the two holds within rounding (largest relative residual {worst:.2g}, "
-            f"tolerance {tolerance:g}): b is this close to a network that is the same function as a"
+            f"every relation between the weights of the two holds within rounding (largest relative residual "
+            f"{worst:.2g}, tolerance {tolerance:g}): b is this close to a network that is the same function as a"
         )
         bound = paired.bound if np.isfinite(paired.bound) else None
         verdict = Verdict(Kind.PROVED, CLAIM, reason, bound=bound, box=inside)
@@ -207,11 +211,11 @@ def _proved(
     elements = {name: part.element for name, part in found.items() if part.element is not None}
     notes = [f"{name}: {part.note}" for name, part in found.items() if part.note]
     notes += [
-        f"{first.node(name).tap or name}: neurons that are equal up to the gauge or constant; their partners are not unique"
+        f"{first.node(name).tap or name}: neurons are equal up to the gauge or constant; partners are not unique"
         for name, relation in paired.relations.items()
         if relation.joined
     ]
-    return Match(verdict, elements, "proof", _residuals(first, paired), None, tuple(notes), b, example)
+    return Match(verdict, elements, "proof", _residuals(first, paired), None, tuple(notes), b, networks)
 
 
 def _residuals(first: Network, paired: Paired) -> dict[str, float]:
@@ -258,7 +262,6 @@ def _aligned(
     *,
     loss: Callable[[Any, Any], Tensor] | None,
     tolerance: float,
-    example: Any,
     seed: int,
 ) -> Match:
     """The alignment with the lower barrier: by weights, or by data where there are any."""
@@ -273,7 +276,7 @@ def _aligned(
     here = a if isinstance(a, nn.Module) else a.module
     best: Match | None = None
     for attempt in attempts:
-        found = Match(verdict, attempt.elements, attempt.how, attempt.residuals, None, attempt.notes, b, example)
+        found = Match(verdict, attempt.elements, attempt.how, attempt.residuals, None, attempt.notes, b, networks)
         try:
             line = barrier(here, found.aligned(), measured, loss=loss)
         except NotInGauge as error:
@@ -282,7 +285,7 @@ def _aligned(
             continue
         if best is None or best.barrier is None or line.height < best.barrier.height:
             best = replace(found, barrier=line)
-    return best if best is not None else Match(verdict, {}, "", {}, _second=b, _example=example)
+    return best if best is not None else Match(verdict, {}, "", {}, _second=b, _networks=networks)
 
 
 def batches_of(data: Any, *, labelled: bool) -> Batches:

@@ -31,7 +31,7 @@ def move(model: nn.Module | Network, elements: Mapping[str, GaugeElement], *, ex
 
     Returns:
         A deep copy with the same state_dict keys; the graph module where a traced network was given. The function is
-        the same up to the rounding of the weights in their own dtype: exactly for permutations, signs and powers of two.
+        the same up to the rounding of the weights: exactly for permutations, signs and powers of two.
 
     Raises:
         UnknownTap: There is no latent space of that name.
@@ -52,6 +52,11 @@ def move(model: nn.Module | Network, elements: Mapping[str, GaugeElement], *, ex
         True
     """
     network = model if isinstance(model, Network) else trace(model, example)
+    return moved(model, network, elements)
+
+
+def moved(model: nn.Module | Network, network: Network, elements: Mapping[str, GaugeElement]) -> nn.Module:
+    """``move`` for a model that is traced already."""
     weights = Weights(network)
     Following(network, checked(network, elements), weights, HANDLERS).run()
     return weights.module(model, network)

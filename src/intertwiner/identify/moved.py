@@ -50,9 +50,8 @@ class Following:
         out = GaugeElement.identity(size)
         for space, element in self.elements.values():
             for place in space.parameter_axes:
-                if place.node == node.name and place.param == param.name and place.axis == axis:
-                    if place.role == "write":
-                        out = embedded(element, place, size) @ out
+                if (place.node, place.param, place.axis, place.role) == (node.name, param.name, axis, "write"):
+                    out = embedded(element, place, size) @ out
         return out
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -88,7 +87,7 @@ def monomial(node: Node, element: GaugeElement) -> Monomial:
 
 
 def permutation(node: Node, element: GaugeElement) -> GaugeElement:
-    if not isinstance(element.matrix, Monomial) or not element.matrix.ispermutation or element.shift is not None:
+    if not isinstance(element.matrix, Monomial) or not element.matrix.is_permutation or element.shift is not None:
         raise refuse(node, "only permutations pass")
     return element
 

@@ -16,8 +16,19 @@ from jaxtyping import Int
 from numpy import ndarray
 
 from intertwiner.exact import Columns
-from intertwiner.network import Add, ChannelAffine, Conv, Input, LatentSpace, Linear, Network, Node, Param, PointwiseOp
-from intertwiner.network import ParameterAxis
+from intertwiner.network import (
+    Add,
+    ChannelAffine,
+    Conv,
+    Input,
+    LatentSpace,
+    Linear,
+    Network,
+    Node,
+    Param,
+    ParameterAxis,
+    PointwiseOp,
+)
 
 
 @dataclass(frozen=True, eq=False)

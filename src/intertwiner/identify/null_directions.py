@@ -131,6 +131,18 @@ def take_apart(
     return Taken(merged(named), explained.free)
 
 
+def named_by_proof(known: Sequence[Direction], total: int, rank: int, modulus: Modulus) -> tuple[NullDirection, ...]:
+    """What the proved directions say where the null space was not completed; the rest is hidden, without a vector."""
+    space = Echelon(total, modulus)
+    named = [
+        NullDirection(one.kind, one.where, one.neurons, 1, True)
+        for one in known
+        if space.add(one.residues(total, modulus)[None])
+    ]
+    rest = total - rank - len(named)
+    return (*merged(named), *([NullDirection("hidden", dimension=rest)] if rest else []))
+
+
 def supported(
     null: Float[ndarray, "p k"], free: Int[ndarray, " k"], columns: Int[ndarray, " c"], modulus: Modulus
 ) -> Float[ndarray, "d k"]:

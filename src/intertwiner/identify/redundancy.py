@@ -17,7 +17,7 @@ from numpy import ndarray
 
 from intertwiner.gauge import row_classes
 from intertwiner.identify.edit import columns, snapped_sum, with_columns, with_constant, with_op
-from intertwiner.identify.rows import Rows
+from intertwiner.identify.rows import Reader, Rows
 from intertwiner.network import node as ir
 from intertwiner.network.resize import Places, keep
 
@@ -90,13 +90,14 @@ def seen_by(graph: Graph, places: Places, reader: str, value: str, rows: Rows, t
     return Seen(label, size, constant, residual, folds)
 
 
-def find_merge(graph: Graph, places: Places, rows: Mapping[str, Rows], tolerance: float) -> Merge | None:
+def find_merge(graph: Graph, reader: Reader) -> Merge | None:
     """The unread, constant and equal coordinates of a space; None where there are none.
 
     At least one coordinate stays everywhere, since a layer of width zero is no layer.
     """
+    places, rows = reader.places, reader.rows()
     d = places.dimension
-    seen = tuple(seen_by(graph, places, r, v, rows[v], tolerance) for r, v in places.readers)
+    seen = tuple(seen_by(graph, places, r, v, rows[v], reader.tolerance) for r, v in places.readers)
     kind, into, residual = [""] * d, np.arange(d), np.zeros(d)
     for i in np.flatnonzero(_unread(graph, places)):
         kind[i] = "unread"
@@ -110,7 +111,7 @@ def find_merge(graph: Graph, places: Places, rows: Mapping[str, Rows], tolerance
         first = classes.setdefault(key, i)
         if first != i:
             kind[i], into[i] = "duplicate", first
-            residual[i] = max(max(s.residual[i], s.residual[first]) for s in seen)
+            residual[i] = max(max(part[i], part[first]) for part in (reader.residual, *(s.residual for s in seen)))
     for owner in places.owner.values():
         if owner.min() >= 0 and all(kind[i] for i in owner):
             kind[owner[0]] = ""  # no axis of width zero

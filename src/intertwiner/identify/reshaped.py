@@ -25,7 +25,7 @@ def kron(parts: Sequence[GaugeElement]) -> GaugeElement:
             matrix: Monomial | np.ndarray = out.matrix.kron(part.matrix)
         else:
             matrix = np.kron(out.dense(), part.dense())
-        # (A x + s) (x) (B y + t) is affine in x (x) y only where one side is linear and the other one fixes it.
+        # A shift along one axis is the same at every place of the others, which permutations there do not change.
         ones = [np.ones(e.dimension) for e in (out, part)]
         shift = np.kron(out.constant, ones[1]) + np.kron(ones[0], part.constant)
         out = GaugeElement(matrix, shift)
@@ -37,20 +37,21 @@ def unkron(whole: GaugeElement, sizes: Sequence[int]) -> list[GaugeElement] | No
     if not isinstance(whole.matrix, Monomial) or whole.shift is not None:
         return None
     index, factor = whole.matrix.index, whole.matrix.factor
-    parts = []
+    parts, scaled = [], False
     for place, size in enumerate(sizes):
         step = prod(sizes[place + 1 :])
         at = np.arange(size) * step
-        scale = factor[at] if not parts or all(np.all(p.matrix.factor == 1) for p in parts) else np.ones(size)
-        scale = scale if np.ptp(scale) > 0 or place == len(sizes) - 1 else np.ones(size)
         order = (index[at] // step) % size
         if len(np.unique(order)) < size:
             return None
-        parts.append(GaugeElement(Monomial(order, scale)))
+        # A common factor may stand on any side: the last one takes it, unless another one carries the scales.
+        mine = not scaled and (bool(np.ptp(factor[at]) > 0) or place == len(sizes) - 1)
+        parts.append(GaugeElement(Monomial(order, factor[at] if mine else np.ones(size))))
+        scaled |= mine
     found = kron(parts).matrix
-    same = isinstance(found, Monomial) and np.array_equal(found.index, index)
-    close = same and np.allclose(found.factor, factor, rtol=ROUNDING, atol=0)
-    return parts if close else None
+    if not isinstance(found, Monomial) or not np.array_equal(found.index, index):
+        return None
+    return parts if np.allclose(found.factor, factor, rtol=ROUNDING, atol=0) else None
 
 
 def restricted(element: GaugeElement, start: int, stop: int) -> GaugeElement | None:

@@ -1,4 +1,4 @@
-"""New numbers for the entries of a state_dict, put together from what single operators ask for, and checked for ties."""
+"""New numbers for the entries of a state_dict, put together operator by operator and checked for ties."""
 
 from __future__ import annotations
 

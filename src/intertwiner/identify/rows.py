@@ -125,6 +125,7 @@ class Reader:
         tolerance: Largest relative residual at which two rows count as equal.
         idle: By node of a nonlinearity, the coordinates that are proved to be zero after it.
         linear: By node of a nonlinearity, the coordinates on which it is proved to do nothing.
+        residuals: Filled by ``rows``: by node, how far each coordinate is from the one that it was joined to.
     """
 
     graph: Graph
@@ -132,6 +133,12 @@ class Reader:
     tolerance: float
     idle: Mapping[str, ndarray] = field(default_factory=dict)
     linear: Mapping[str, ndarray] = field(default_factory=dict)
+    residuals: dict[str, ndarray] = field(default_factory=dict)
+
+    @property
+    def residual(self) -> ndarray:
+        """By coordinate, the largest relative residual at which it was joined to another one at a nonlinearity."""
+        return np.max([np.zeros(self.places.dimension), *self.residuals.values()], axis=0)
 
     def rows(self) -> dict[str, Rows]:
         """By node, in topological order. Cost: a sort of the rows per nonlinearity."""
@@ -179,6 +186,7 @@ class Reader:
         d = len(rows.constant)
         idle, linear = (m.get(name, np.zeros(d, dtype=bool)) for m in (self.idle, self.linear))
         found = classes(rows, pointwise, self.tolerance)
+        self.residuals[name] = found.residual
         block, constant = np.zeros((d, d)), np.zeros(d)
         live = np.flatnonzero((found.label >= 0) & ~idle & ~linear)
         if len(live):
@@ -217,11 +225,6 @@ def _embedding(reader: Reader, node: ir.Node, rows: list[Any], positions: ndarra
     return Rows({("embedding", node.inputs[0]): op.weight.array.T[positions[:, 0]]}, np.zeros(len(positions)))
 
 
-def _constant(reader: Reader, node: ir.Node, rows: list[Any], positions: ndarray) -> Rows:
-    op: Any = node.op
-    return _field(reader, node, op.value, positions)
-
-
 def _field(reader: Reader, node: ir.Node, param: ir.Param, positions: ndarray) -> Rows:
     """Numbers that stand at fixed positions: a constant where they do not vary over the positions."""
     values, _ = reader.entries(param, node.name, positions)
@@ -238,6 +241,21 @@ def _same(reader: Reader, node: ir.Node, rows: list[Any], positions: ndarray) ->
 
 
 def _moved(reader: Reader, node: ir.Node, rows: list[Any], positions: ndarray) -> Rows:
+    return rows[0].through(node.name)
+
+
+def _index(reader: Reader, node: ir.Node, rows: list[Any], positions: ndarray) -> Rows:
+    """Entries picked along the space itself must be picked in the same order for every coordinate."""
+    op: Any = node.op
+    source = node.inputs[0]
+    if op.axis == reader.places.axis[source] and positions.shape[1] > 1:
+        owner = reader.places.owner[source]
+        rank = np.zeros(len(owner), dtype=int)
+        for i in range(reader.places.dimension):
+            rank[owner == i] = np.arange((owner == i).sum())
+        order = rank[np.asarray(op.index)[positions]]
+        if (order != order[:1]).any():
+            return reader.own(node.name)
     return rows[0].through(node.name)
 
 
@@ -359,6 +377,7 @@ def _alike(reader: Reader, node: ir.Node, rows: list[Any], positions: ndarray) -
             blocks["param", place] = values
     everything = Rows(blocks, np.zeros(len(positions)))
     found = classes(everything, EQUAL, reader.tolerance)
+    reader.residuals[node.name] = found.residual
     block = np.zeros((len(positions), len(positions)))
     still = found.label < 0  # all of them zero: equal to each other
     first = np.where(still, np.argmax(still), found.first)
@@ -367,11 +386,12 @@ def _alike(reader: Reader, node: ir.Node, rows: list[Any], positions: ndarray) -
 
 
 WRITERS: dict[type[ir.Op], Step] = {
-    ir.Linear: _linear, ir.Conv: _conv, ir.Embedding: _embedding, ir.Constant: _constant,
+    ir.Linear: _linear, ir.Conv: _conv, ir.Embedding: _embedding,
+    ir.Constant: lambda reader, node, _, at: _field(reader, node, node.op.params[0], at),
 }  # fmt: skip
 
 STEPS: dict[type[ir.Op], Step] = {
-    ir.Identity: _same, ir.Reshape: _moved, ir.Permute: _moved, ir.Expand: _moved, ir.Index: _moved,
+    ir.Identity: _same, ir.Reshape: _moved, ir.Permute: _moved, ir.Expand: _moved, ir.Index: _index,
     ir.Concat: _concat, ir.Linear: _mixed, ir.MatMul: _mixed, ir.Conv: _depthwise, ir.Pad: _pad, ir.Pool: _pool,
     ir.Reduce: _reduce, ir.ChannelAffine: _affine, ir.PointwiseOp: _pointwise, ir.Add: _add,
     ir.Multiply: _multiply, ir.Divide: _multiply, ir.Softmax: _alike, ir.LayerNorm: _alike,

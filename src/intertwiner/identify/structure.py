@@ -194,9 +194,7 @@ def suspicions(
         for j in straight:
             linear.append(Suspicion("linear", name, (j,), np.union1d(_around(group, [j]), next_biases)))
         if len(straight) > 1:
-            joint.append(
-                Suspicion("linear", name, tuple(straight), np.union1d(_around(group, straight), next_biases))
-            )
+            joint.append(Suspicion("linear", name, tuple(straight), np.union1d(_around(group, straight), next_biases)))
         rows = _rows(group, theta)
         functions = _functions(network, group)
         if rows is None or not functions:

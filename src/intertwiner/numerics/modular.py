@@ -9,7 +9,6 @@ has the residue zero, because its mantissa is below the prime.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -19,6 +18,9 @@ from numpy import ndarray
 
 from intertwiner.errors import NonFiniteWeights, WrongUse
 
+FAST_PRIME = 8388593
+"""The largest prime below 2^23: sums of 512 products are exact without a split, so matrix products cost half."""
+
 PRIMES = (67108859, 67108837)
 """The two largest primes below 2^26."""
 
@@ -27,6 +29,9 @@ CHUNK = 1 << 16
 
 TERMS = 1 << 15
 """Longest sum of a matrix product that is exact."""
+
+WHOLE = 256
+"""Where sums of this many products of residues are exact, nothing is split."""
 
 SPLIT = float(1 << 13)
 
@@ -77,7 +82,9 @@ class Modulus:
         """
         x = np.asarray(x, dtype=np.float64)
         if not np.isfinite(x).all():
-            raise NonFiniteWeights(f"{int((~np.isfinite(x)).sum())} of {x.size} numbers are NaN or infinite: no residue")
+            raise NonFiniteWeights(
+                f"{int((~np.isfinite(x)).sum())} of {x.size} numbers are NaN or infinite: no residue"
+            )
         mantissa, exponent = np.frexp(x)
         whole = np.ldexp(mantissa, 53)  # |whole| <= 2^53 and even at the bound
         high = np.rint(whole / (1 << 27))
@@ -133,9 +140,15 @@ class Modulus:
     def matmul(self, a: Float[ndarray, "... m k"], b: Float[ndarray, "... k n"]) -> Float[ndarray, "... m n"]:
         """Matrix product, leading axes broadcast as in ``numpy.matmul``. The factor a is split.
 
-        Cost: two float64 matrix products and three passes over the result.
+        Cost: two float64 matrix products and three passes over the result; for primes below 2^23 one product.
         """
         terms = a.shape[-1]
+        whole = int(2**53 // ((self.prime + 1) // 2) ** 2)
+        if whole >= WHOLE:
+            total = self.reduce(np.matmul(a[..., :whole], b[..., :whole, :]))
+            for start in range(whole, terms, whole):
+                total += self.reduce(np.matmul(a[..., start : start + whole], b[..., start : start + whole, :]))
+            return self.reduce(total) if terms > whole else total
         if terms > TERMS:
             parts = [self.matmul(a[..., s : s + TERMS], b[..., s : s + TERMS, :]) for s in range(0, terms, TERMS)]
             total = parts[0]
@@ -191,8 +204,3 @@ class Modulus:
         if t1 == 0 or abs(t1) > bound:
             return None
         return Fraction(r1, t1)
-
-
-def stack_residues(parts: Sequence[Float[ndarray, "..."]], columns: int) -> Float[ndarray, "m n"]:
-    """Rows on top of each other; an empty matrix where there are none."""
-    return np.concatenate(list(parts)) if parts else np.zeros((0, columns))

@@ -107,7 +107,7 @@ def redundant_cells() -> tuple[RedundantCell, ...]:
     """Every kind of network that is planted; cubes at most two deep.
 
     >>> len(redundant_cells())
-    190
+    189
     """
     return tuple(
         RedundantCell(activation, family, depth, dtype)

@@ -161,9 +161,7 @@ def redundant_network(cell: RedundantCell, seed: int) -> Redundant:
 def _spaces(cell: RedundantCell) -> list[_Space]:
     if cell.family == "residual":
         blocks = range(cell.depth)
-        stream = _Space(
-            "embed", ("embed", *(f"write.{k}" for k in blocks)), (*(f"read.{k}" for k in blocks), "head")
-        )
+        stream = _Space("embed", ("embed", *(f"write.{k}" for k in blocks)), (*(f"read.{k}" for k in blocks), "head"))
         return [stream, *(_Space(f"read.{k}", (f"read.{k}",), (f"write.{k}",)) for k in blocks)]
     return [
         _Space(f"layers.{k}", (f"layers.{k}",), (f"layers.{k + 1}",), cell.family == "conv" and k < cell.depth - 1)

@@ -18,11 +18,15 @@ from numpy import ndarray
 from intertwiner.gauge import Pointwise
 from intertwiner.gauge.projection import first_direction
 from intertwiner.network import Network, Node, Output
-from intertwiner.transport.follow import SAME, Layer, Leader, Parents
+from intertwiner.transport.follow import Leader
+from intertwiner.transport.layer import SAME, Layer, Parents
 from intertwiner.transport.pair import step
 from intertwiner.transport.picture import ONE, Block, Lost, Picture, Source
 from intertwiner.transport.solve import keys_of
 from intertwiner.transport.table import Run
+
+SEED = 20260125
+"""Of the rows that orthogonal spaces are turned to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +55,16 @@ def canonical_rows(keys: ndarray, *, sign: bool) -> CanonicalRows:
     return CanonicalRows(np.argsort(np.abs(value), kind="stable"), np.where(value < 0, -1.0, 1.0))
 
 
+def canonical_turn(rows: ndarray) -> ndarray:
+    """The orthogonal Q that brings ``Q rows`` nearest to fixed random rows [Schönemann 1966].
+
+    Q M^T does for ``M rows`` what Q does for the rows: the turned rows depend on their lengths and angles alone.
+    """
+    fixed = np.random.default_rng([SEED, *rows.shape]).normal(size=rows.shape)
+    left, _, right = np.linalg.svd(fixed @ rows.T)
+    return left @ right
+
+
 class Canonical(Leader):
     """Follows one network and puts every layer in canonical coordinates."""
 
@@ -72,21 +86,26 @@ class Canonical(Leader):
         own = Parents(parents[rows.label], constant[rows.label], rank[rows.label], len(first))
         layer = Layer(picture, rows, pointwise, node.name)
         block, shift = layer.block(own, rows.factor * form.sign[rows.label])
-        size = np.zeros(len(first))
-        return layer.after(block, shift, Source(node.name, (SAME(len(first)),), size, size), False)
+        return layer.after(block, shift, _unbounded(node.name, len(first)), False)
 
     def joint(
         self, pictures: Sequence[Picture], node: Node, *, signed: bool, scaled: bool, norm: str
     ) -> tuple[list[Source], Block | None]:
         whole = np.concatenate([p.dense() for p in pictures], axis=1)
+        if norm == "length":
+            return [_unbounded(f"{node.name}#0", len(whole))], canonical_turn(whole).T
         size = np.linalg.norm(whole, axis=1) if scaled else np.ones(len(whole))
         size = np.where(size > 0, size, 1.0)
         form = canonical_rows(whole / size[:, None], sign=signed)
         rank = np.empty(len(whole), dtype=np.int64)
         rank[form.order] = np.arange(len(whole))
         block = sp.csr_array((size * form.sign, (np.arange(len(whole)), rank)), shape=(len(whole),) * 2)
-        zero = np.zeros(len(whole))
-        return [Source(f"{node.name}#{k}", (SAME(len(whole)),), zero, zero) for k in range(len(pictures))], block
+        return [_unbounded(f"{node.name}#{k}", len(whole)) for k in range(len(pictures))], block
+
+
+def _unbounded(name: str, count: int) -> Source:
+    """Coordinates of which only the order matters."""
+    return Source(name, (SAME(count),), np.zeros(count), np.zeros(count))
 
 
 def canonical_pictures(network: Network, tolerance: float) -> tuple[dict[str, Picture], Mapping[str, str], set[str]]:

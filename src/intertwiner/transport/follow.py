@@ -18,15 +18,13 @@ from numpy import ndarray
 from intertwiner.gauge import GaugeElement, GaugeGroup, Pointwise, match_rows
 from intertwiner.network import Embedding, Node
 from intertwiner.numerics.monomial import Monomial
-from intertwiner.numerics.tolerance import ROUNDING
 from intertwiner.transport.isometry import isometry, reached
+from intertwiner.transport.layer import SAME, Layer, Parents, embedded, snapped
 from intertwiner.transport.nearest import nearest_pairs
-from intertwiner.transport.picture import ONE, Block, Picture, Source, fresh, with_constant
-from intertwiner.transport.side import Side, bounds_of, side_by_side, spectral
+from intertwiner.transport.picture import ONE, Block, Picture, Source
+from intertwiner.transport.side import Side, bounds_of, side_by_side
 from intertwiner.transport.solve import Broken, Rows, monomial_of, rows_of, split_constant
 from intertwiner.transport.solve import keys_of as gauge_keys
-
-SAME = Monomial.identity
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +93,7 @@ class Leader:
         self.stands[node.name] = (picture,), rows
         first = rows.live[rows.first]
         own = Parents(rows.all[first[rows.label]], rows.constant[first[rows.label]], rows.label, len(first))
-        ratio, exact = _snapped(rows.all[rows.live], own.rows, rows.factor / rows.norm[rows.first][rows.label])
+        ratio, exact = snapped(rows.all[rows.live], own.rows, rows.factor / rows.norm[rows.first][rows.label])
         sizes, errors = bounds_of(picture)
         out = Layer(picture, rows, pointwise, node.name)
         block, shift = out.block(own, ratio)
@@ -168,7 +166,7 @@ class Follower:
         )
         base = np.where(theirs, 1.0, rows.norm[rows.first][rows.label])
         ratio = rows.factor * np.where(theirs, pairing.sign[rows.label] * scale[rows.label], 1.0) / base
-        ratio, exact = _snapped(side.second[rows.live], parents.rows, ratio)
+        ratio, exact = snapped(side.second[rows.live], parents.rows, ratio)
         out = Layer(replace(picture, rounded=picture.rounded or before.rounded), rows, pointwise, node.name)
         block, shift = out.block(parents, ratio)
         apart, own = out.deviation(parents, ratio, shift), side.second[rows.live] / ratio[:, None]
@@ -288,7 +286,7 @@ class Follower:
         left, right = first / norms[0][:, None], second / norms[1][:, None]
         pairing = matched(right, left, sign=signed, tolerance=self.leader.tolerance)
         partner = np.maximum(pairing.partner, 0)
-        ratio, exact = _snapped(second, first[partner], pairing.sign * norms[1] / norms[0][partner])
+        ratio, exact = snapped(second, first[partner], pairing.sign * norms[1] / norms[0][partner])
         unused = np.delete(np.arange(len(first)), pairing.partner[pairing.partner >= 0])
         self.relations.setdefault(
             at, PairRelation(at, pairing.residual, np.flatnonzero(pairing.partner < 0), unused, exact)
@@ -297,82 +295,6 @@ class Follower:
 
     def embedding(self, picture: Picture, op: Embedding, node: Node) -> Picture:
         return embedded(picture, op, node)
-
-
-@dataclass(frozen=True, eq=False)
-class Parents:
-    """For every live neuron, the coordinate it is a multiple of.
-
-    Args:
-        rows: Row of the neuron that the coordinate stands for.
-        constant: Its constant.
-        column: Number of the coordinate.
-        width: How many coordinates there are.
-    """
-
-    rows: ndarray
-    constant: ndarray
-    column: ndarray
-    width: int
-
-
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """A pointwise layer on its way through."""
-
-    picture: Picture
-    rows: Rows
-    pointwise: Pointwise
-    name: str
-
-    def block(self, parents: Parents, ratio: ndarray) -> tuple[Block, tuple[ndarray, ndarray]]:
-        """The rows over the coordinates; and the shifts before and the constants after the operator."""
-        live = self.rows.live
-        lifted = self.pointwise.lift(Monomial.diagonal(ratio), self.rows.constant[live], parents.constant)
-        after = self.pointwise.phi(lifted)
-        shape = (len(self.rows.all), parents.width)
-        block = sp.csr_array((monomial_of(after).factor, (live, parents.column)), shape=shape)
-        return block, (lifted.constant, after.constant)
-
-    def deviation(self, parents: Parents, ratio: ndarray, shift: tuple[ndarray, ndarray]) -> ndarray:
-        """``z / ratio - z_parent`` over the coordinates: what is not as it should be."""
-        gap = self.rows.all[self.rows.live] / ratio[:, None] - parents.rows
-        if np.any(shift[0]):
-            gap[:, -1] -= shift[0] / ratio
-        return gap
-
-    def source(self, parents: Parents, gap: ndarray, size: ndarray) -> Source:
-        """The coordinates after the operator: bounded over the box, and how far the neurons may be from them."""
-        widest = np.zeros(parents.width)
-        np.maximum.at(widest, parents.column, gap)
-        with np.errstate(invalid="ignore", over="ignore"):
-            error = np.where(widest > 0, self.pointwise.lipschitz(size + widest) * widest, 0.0)
-        return Source(self.name, (SAME(parents.width),), self.pointwise.magnitude(size), error)
-
-    def together(
-        self, source: Source, side: Side, gaps: tuple[ndarray, ndarray], parents: Parents, size: ndarray
-    ) -> Source:
-        """The source with its bounds as a whole: a layer of n neurons spreads errors by its norm, not by n."""
-        chosen = np.unique(parents.column, return_index=True)[1]
-        rows = parents.rows[chosen]
-        apart, norm = float(np.linalg.norm(gaps[0])), spectral(rows)
-        # Several neurons may share a coordinate: then the rows of the second network are more than those of the first.
-        own = norm + apart if len(rows) == len(gaps[1]) else spectral(gaps[1])
-        slack = apart * side.magnitude.all + own * side.second_error.all
-        slack += norm * max(side.first_error.all, side.second_error.all if len(rows) < len(gaps[1]) else 0.0)
-        steepest = float(self.pointwise.lipschitz(size + slack).max(initial=0.0))
-        zero = abs(float(self.pointwise.apply(np.zeros(()))))
-        length = steepest * norm * side.magnitude.all + zero * parents.width**0.5
-        return replace(source, length=length, slack=steepest * slack)
-
-    def after(self, block: Block, shift: tuple[ndarray, ndarray], source: Source, exact: bool) -> Picture:
-        constant = np.zeros(len(self.rows.all))
-        constant[self.rows.live] = shift[1]
-        fixed = np.setdiff1d(np.arange(len(constant)), self.rows.live)
-        if len(fixed):
-            constant[fixed] = self.pointwise.apply(self.rows.constant[fixed])
-        out = fresh(self.picture, source, block=block, constant=constant)
-        return replace(out, rounded=self.picture.rounded or not exact or len(fixed) > 0)
 
 
 def matched(target: ndarray, source: ndarray, *, sign: bool, tolerance: float) -> Pairing:
@@ -388,31 +310,6 @@ def matched(target: ndarray, source: ndarray, *, sign: bool, tolerance: float) -
     return Pairing(partner, factor, found.residual[:count], found.exact)
 
 
-def _snapped(rows: ndarray, parents: ndarray, ratio: ndarray) -> tuple[ndarray, bool]:
-    """Ratios that are powers of two up to rounding made so; and whether the rows are these multiples bit for bit."""
-    with np.errstate(divide="ignore"):
-        power = np.copysign(np.exp2(np.rint(np.log2(np.abs(ratio)))), ratio)
-    near = np.abs(ratio / power - 1) <= ROUNDING
-    ratio = np.where(near, power, ratio)
-    return ratio, bool(near.all()) and bool(np.array_equal(rows, parents * ratio[:, None]))
-
-
 def _relative(gap: ndarray, rows: ndarray) -> ndarray:
     size = np.linalg.norm(rows, axis=1)
     return np.divide(gap, size, out=np.where(gap > 0, np.inf, 0.0), where=size > 0)
-
-
-def embedded(picture: Picture, op: Embedding, node: Node) -> Picture:
-    """Looked-up vectors over the indicators of the tokens, which two networks share whatever their tables hold.
-
-    The indicators add up to one, so the mean of the table is moved into the constant: the picture is unique then.
-    """
-    weight = op.weight.array
-    tokens = len(weight)
-    name = f"{'+'.join(picture.names)}={tokens}"
-    source = Source(name, (SAME(tokens),) * picture.generators, np.ones(tokens), np.zeros(tokens))
-    shape = tuple(node.sample_shape)
-    grids = tuple(type(grid)(shape, grid.factors) for grid in picture.grids)
-    mean = weight.mean(0)
-    out = Picture(shape, (len(shape) - 1,), {name: (weight - mean).T}, {name: source}, grids, bool(np.any(mean)))
-    return with_constant(out, mean)

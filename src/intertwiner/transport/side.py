@@ -96,8 +96,9 @@ def side_by_side(first: Picture, second: Picture) -> Side:
         widths.append(max(known, default=1))
         for k, p in enumerate((first, second)):
             blocks[k].append(_padded(dense(p.blocks[name]) if name in p.blocks else None, p.rows, widths[-1]))
+    left, right = (np.concatenate(b, axis=1) for b in blocks)
     errors = [_bounds(p, names, widths)[1] for p in (first, second)]
-    return Side(*(np.concatenate(b, axis=1) for b in blocks), _common(first, second, names, widths), *errors)
+    return Side(left, right, _common(first, second, names, widths), errors[0], errors[1])
 
 
 def _common(first: Picture, second: Picture, names: Sequence[str], widths: Sequence[int]) -> Bounds:

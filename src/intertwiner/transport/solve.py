@@ -79,7 +79,7 @@ def solve(run: Run, picture: Picture, pointwise: Pointwise, node: Node) -> Pictu
     if run.follower is not None:
         return run.follower.pointwise(picture, pointwise, node)
     at = node.inputs[0]
-    rows = rows_of(picture.dense(), ONE in picture.blocks, pointwise, run.tolerance)
+    rows = rows_of(picture.dense(), ONE in picture.blocks, pointwise, run.tolerance, least=0.0)
     matches = [_match(rows, picture, pointwise, g, run.tolerance) for g in range(picture.generators)]
     relation = _relation(rows, matches, at, exact=not picture.rounded)
     run.relations[at] = relation

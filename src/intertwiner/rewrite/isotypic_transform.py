@@ -1,0 +1,254 @@
+"""Neurons to isotypic coordinates and back, one small matrix per orbit type, in two spellings.
+
+``analyse`` takes rows of neurons ``(batch, n)`` to one array per irrep, ``(batch * d / e, e M)``: the pairs (i, r) of
+``division_basis`` give the row and the slow column, the M copies the fast column, so that a map that commutes with the
+group is one product per irrep. Eagerly and in exported graphs a type is one batched product with its p x p matrix;
+under ``torch.compile`` the matrix is written out as p^2 multiply-adds of contiguous columns, which the compiler fuses
+with bias and activation into one pass over memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor, nn
+
+from intertwiner.algebra import Irrep
+from intertwiner.rewrite.isotypic_orbits import OrbitLayout
+
+WRITTEN_OUT = 16
+"""Largest orbit whose matrix is written out under ``torch.compile``; beyond it p^2 terms cost more than a product."""
+
+NO_TERM = 1e-15
+"""Entries of an orthogonal matrix below this are rounding of zero and are not written out."""
+
+Pointwise = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class IrrepShape:
+    """Sizes of one irrep on one side.
+
+    Args:
+        components: ``d / e``: the arrays that share one block.
+        units: e, the dimension of End_G.
+        copies: M, the copies of the irrep.
+    """
+
+    components: int
+    units: int
+    copies: int
+
+    @property
+    def width(self) -> int:
+        """Columns of the block: ``e M``."""
+        return self.units * self.copies
+
+
+@dataclass(frozen=True)
+class _Type:
+    """One orbit type: its place among the grouped neurons, its matrix by rows, and where the rows go.
+
+    ``rows[k]`` belongs to irrep ``slots[k][0]``, starts at column ``slots[k][1]`` of its flattened array, and the
+    numbers of the rows of one irrep are ``spans``.
+    """
+
+    start: int
+    points: int
+    copies: int
+    rows: tuple[tuple[float, ...], ...]
+    slots: tuple[tuple[int, int], ...]
+    spans: tuple[tuple[int, int], ...]
+
+
+class ExactBuffers(nn.Module):
+    """A module whose constants are known in float64 and are rounded anew whenever its precision changes.
+
+    They do not stand in the state dict: that holds parameters only, and the representations rebuild the constants.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._exact: dict[str, ndarray] = {}
+
+    def keep(self, name: str, value: ndarray, dtype: torch.dtype) -> None:
+        """Register a constant; integers stay integers."""
+        self._exact[name] = value
+        self.register_buffer(name, _tensor(value, dtype), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        for name, value in self._exact.items():
+            old = getattr(self, name)
+            if old.is_floating_point() and old.device.type != "meta":
+                setattr(self, name, _tensor(value, old.dtype).to(old.device))
+        return self
+
+
+class IsotypicTransform(ExactBuffers):
+    """The change of basis of one representation, restricted to some irreps.
+
+    Args:
+        layout: The orbits of the representation.
+        irreps: The irreps to keep; vectors of others are dropped by ``analyse`` and never made by ``synthesise``.
+        dtype: Precision of the coefficients.
+    """
+
+    order: Tensor
+    back: Tensor
+    signs: Tensor
+
+    def __init__(self, layout: OrbitLayout, irreps: Sequence[Irrep], dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.dimension = layout.representation.dimension
+        self.shapes = tuple(
+            IrrepShape(i.dimension // i.commutant_dimension, i.commutant_dimension, layout.multiplicity(i))
+            for i in irreps
+        )
+        self.types = _types(layout, irreps, self.shapes)
+        self.written_out = all(t.points <= WRITTEN_OUT for t in self.types)
+        for k, t in enumerate(self.types):
+            self.keep(f"matrix{k}", np.array(t.rows).reshape(-1, t.points), dtype)
+        self.gathered = not np.array_equal(layout.order, np.arange(self.dimension))
+        self.signed = not np.all(layout.signs == 1)
+        if self.gathered:
+            self.keep("order", layout.order, dtype)
+            self.keep("back", np.argsort(layout.order), dtype)
+        if self.signed:
+            self.keep("signs", layout.signs, dtype)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Products per sample: rows x points x orbits, over the types."""
+        return sum(len(t.rows) * t.points * t.copies for t in self.types)
+
+    def analyse(self, x: Float[Tensor, "batch n"]) -> list[Tensor]:
+        """The isotypic coordinates, one array ``(batch * d / e, e M)`` per irrep."""
+        if self.gathered:
+            x = x.index_select(1, self.order)
+        if self.signed:
+            x = x * self.signs
+        return self._apply_written_out(x) if self._compiling() else self._apply_products(x)
+
+    def synthesise(self, parts: Sequence[Tensor], x: Tensor, bias: Tensor | None, then: Pointwise | None) -> Tensor:
+        """The neurons of isotypic coordinates, plus a bias in grouped order, through a pointwise function.
+
+        Args:
+            parts: As ``analyse`` gives them.
+            x: Any tensor with the rows of the batch, dtype and device.
+            bias: One number per neuron, grouped.
+            then: A pointwise function of the neurons.
+        """
+        written = self._compiling()
+        columns = self._columns_written_out(parts, x) if written else self._columns_products(parts, x)
+        widths = [c.shape[1] for c in columns]
+        if bias is not None:
+            columns = [c + b for c, b in zip(columns, bias.split(widths), strict=True)]
+        if self.signed:
+            columns = [c * s for c, s in zip(columns, self.signs.split(widths), strict=True)]
+        # Before the concatenation: the compiler fuses into its pieces, not behind it.
+        if then is not None:
+            columns = [then(c) for c in columns]
+        y = _joined(columns, 1)
+        return y.index_select(1, self.back) if self.gathered else y
+
+    def _compiling(self) -> bool:
+        return self.written_out and torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+
+    def _apply_products(self, x: Tensor) -> list[Tensor]:
+        pieces: list[list[Tensor]] = [[] for _ in self.shapes]
+        for k, t in enumerate(self.types):
+            orbits = x[:, t.start : t.start + t.points * t.copies].reshape(-1, t.points, t.copies)
+            moved = torch.matmul(getattr(self, f"matrix{k}"), orbits)
+            for piece, shape, (first, last) in zip(pieces, self.shapes, t.spans, strict=True):
+                if last > first:
+                    width = (last - first) // (shape.components * shape.units) * t.copies
+                    piece.append(moved[:, first:last].reshape(-1, shape.units, width))
+        return [_joined(p, 2).reshape(-1, s.width) for p, s in zip(pieces, self.shapes, strict=True)]
+
+    def _apply_written_out(self, x: Tensor) -> list[Tensor]:
+        chunks: list[dict[int, Tensor]] = [{} for _ in self.shapes]
+        for t in self.types:
+            columns = [x[:, t.start + i * t.copies : t.start + (i + 1) * t.copies] for i in range(t.points)]
+            for row, (irrep, at) in zip(t.rows, t.slots, strict=True):
+                chunks[irrep][at] = _combined(row, columns)
+        # One flat concatenation: a nested one would be copied.
+        return [
+            _joined([c[at] for at in sorted(c)], 1).reshape(-1, s.width)
+            for c, s in zip(chunks, self.shapes, strict=True)
+        ]
+
+    def _columns_products(self, parts: Sequence[Tensor], x: Tensor) -> list[Tensor]:
+        out = []
+        views = [p.reshape(-1, s.components, s.units, s.copies) for p, s in zip(parts, self.shapes, strict=True)]
+        used = [0] * len(self.shapes)
+        for k, t in enumerate(self.types):
+            rows = []
+            for n, (view, shape, (first, last)) in enumerate(zip(views, self.shapes, t.spans, strict=True)):
+                width = (last - first) // (shape.components * shape.units) * t.copies
+                if width:
+                    rows.append(view[..., used[n] : used[n] + width].reshape(-1, last - first, t.copies))
+                    used[n] += width
+            if rows:
+                matrix = getattr(self, f"matrix{k}")
+                out.append(torch.matmul(matrix.t(), _joined(rows, 1)).reshape(-1, t.points * t.copies))
+            else:
+                out.append(x.new_zeros(x.shape[0], t.points * t.copies))
+        return out
+
+    def _columns_written_out(self, parts: Sequence[Tensor], x: Tensor) -> list[Tensor]:
+        flat = [p.reshape(-1, s.components * s.width) for p, s in zip(parts, self.shapes, strict=True)]
+        out = []
+        for t in self.types:
+            chunks = [flat[irrep][:, at : at + t.copies] for irrep, at in t.slots]
+            for point in range(t.points):
+                if any(abs(row[point]) > NO_TERM for row in t.rows):
+                    out.append(_combined([row[point] for row in t.rows], chunks))
+                else:
+                    out.append(x.new_zeros(x.shape[0], t.copies))
+        return out
+
+
+def _types(layout: OrbitLayout, irreps: Sequence[Irrep], shapes: Sequence[IrrepShape]) -> tuple[_Type, ...]:
+    start, used, out = 0, [0] * len(shapes), []
+    for block in layout.blocks:
+        rows: list[tuple[float, ...]] = []
+        slots: list[tuple[int, int]] = []
+        spans: list[tuple[int, int]] = []
+        for n, (irrep, shape) in enumerate(zip(irreps, shapes, strict=True)):
+            first, found = len(rows), block.isometries.get(irrep)
+            if found is not None:
+                # Rows in the order (i, r, k); the column of row (i, r, k) is (i e + r) M + (copies before) + k c.
+                for pair in range(irrep.dimension):
+                    for k, u in enumerate(found):
+                        rows.append(tuple(float(v) for v in u[:, pair]))
+                        slots.append((n, pair * shape.copies + used[n] + k * block.copies))
+                used[n] += len(found) * block.copies
+            spans.append((first, len(rows)))
+        out.append(_Type(start, block.points, block.copies, tuple(rows), tuple(slots), tuple(spans)))
+        start += block.points * block.copies
+    return tuple(out)
+
+
+def _combined(coefficients: Sequence[float], columns: Sequence[Tensor]) -> Tensor:
+    """``sum a c``; an isometry has a nonzero entry in every row."""
+    terms = [(a, c) for a, c in zip(coefficients, columns, strict=True) if abs(a) > NO_TERM]
+    out = terms[0][1] * terms[0][0]
+    for a, c in terms[1:]:
+        out = out + c * a
+    return out
+
+
+def _joined(pieces: Sequence[Tensor], axis: int) -> Tensor:
+    return pieces[0] if len(pieces) == 1 else torch.cat(list(pieces), dim=axis)
+
+
+def _tensor(value: ndarray, dtype: torch.dtype) -> Tensor:
+    # A copy: nothing here may share memory with a cached array.
+    return torch.tensor(value, dtype=dtype if value.dtype.kind == "f" else torch.int64)
