@@ -151,8 +151,9 @@ def _seeded(widths: Sequence[int], seed: int, **kwargs: Any) -> nn.Sequential:
 def activation_claims(record: dict[str, Any]) -> list[Claim]:
     """Every row of the file of generic ranks, with and without biases."""
     full = record["full_rank_P"]
-    rows = dict.fromkeys(full["activations"], full["widths"])
-    rows |= {k: v for k, v in record.items() if k not in ("what", "full_rank_P")}
+    rows: dict[str, Any] = {k: v for k, v in record.items() if k not in ("what", "full_rank_P")}
+    for name in full["activations"]:
+        rows[name] = full["widths"]
     out = []
     for name, by_widths in rows.items():
         function = ACTIVATIONS[name]
