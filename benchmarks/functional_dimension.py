@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from intertwiner.identify.dimension import FunctionalDimension, functional_dimension
+from intertwiner.identify.dimension.functional import FunctionalDimension, functional_dimension
 from intertwiner.numerics.seeds import rng
 from intertwiner.report.figures import Claim, benchmark_arguments, figures
 

@@ -29,7 +29,7 @@ BOUNDS = {("D4", 1024): 3.0, ("C2", 1024): 1.6, ("D4", 4096): 4.5, ("C2", 4096):
 WIDTHS = (1024, 4096, 64, 128, 256, 512)
 SAME = 1e-5
 NEVER_SLOWER = 1.05
-ATTEMPTS = 30
+ATTEMPTS = 10
 
 Series = Callable[[Mapping[str, Run], torch.Tensor], dict[str, list[float]]]
 

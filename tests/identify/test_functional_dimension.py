@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from intertwiner.errors import EmptyData, NonFiniteData, NoRule, RankUndecided, WrongUse
-from intertwiner.identify.dimension import FunctionalDimension, functional_dimension
+from intertwiner.identify.dimension.functional import FunctionalDimension, functional_dimension
 from intertwiner.network import trace
 
 ATTAINING = json.loads((Path(__file__).parent / "attaining_parameters.json").read_text(encoding="utf-8"))["rows"]
@@ -337,7 +337,7 @@ def test_the_record_prints_and_is_plain() -> None:
 
 def test_many_outputs_are_ranked_from_some_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """An autoencoder has more outputs than memory allows to eliminate: the others only repeat the last layer."""
-    from intertwiner.identify import dimension_rank
+    from intertwiner.identify.dimension import rank as dimension_rank
 
     model = chain([3, 5, 4, 30], seed=2)
     before = functional_dimension(model)

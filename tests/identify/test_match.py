@@ -16,7 +16,7 @@ from torch import nn
 from intertwiner.errors import ArchitectureMismatch, EmptyData, ModelInTrainingMode, NonFiniteWeights, WrongUse
 from intertwiner.gauge import GaugeElement, GaugeGroup, random_element
 from intertwiner.identify import Match, difference, match, move
-from intertwiner.identify.barrier import barrier
+from intertwiner.identify.matching.barrier import barrier
 from intertwiner.network import trace
 from intertwiner.numerics.monomial import Monomial
 from intertwiner.testing.modules import Chain, ConvChain, Residual

@@ -459,7 +459,7 @@ def test_a_network_in_training_mode_is_refused() -> None:
 
 def test_the_certificate_sees_a_wrong_reduction() -> None:
     """Negative control: two networks that are not the same are not certified to be."""
-    from intertwiner.identify.certificate import certify
+    from intertwiner.identify.reducing.certificate import certify
     from intertwiner.network import trace
 
     net, other = chain(3, 4, 2), chain(3, 4, 2)

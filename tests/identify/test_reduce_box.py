@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from intertwiner.errors import BoxMismatch
 from intertwiner.identify import reduce
-from intertwiner.identify.interval import input_box, intervals
+from intertwiner.identify.reducing.interval import input_box, intervals
 from intertwiner.network import Output, trace
 from intertwiner.numerics.tolerance import KEPT_FUNCTION
 

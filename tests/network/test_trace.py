@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections import Counter
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from architectures import Apply, Block, settled
 from torch import nn
 from torch.export import export
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from intertwiner.errors import (
     CannotTrace,
@@ -314,17 +315,27 @@ def test_parameters_keep_their_names_and_places() -> None:
     assert normed.computed and not normed.is_rewritable and len(normed.sources) == 2
 
 
+class Counted(TorchDispatchMode):
+    """Counts the operators that torch runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.counts[str(func)] += 1
+        return func(*args, **(kwargs or {}))
+
+
 def test_tapping_costs_no_more_than_the_module() -> None:
-    """The same graph with some values handed out: within a fifth of the module's own time, measured side by side."""
-    torch.manual_seed(0)
-    module = nn.Sequential(*(m for _ in range(4) for m in (nn.Linear(512, 512), nn.ReLU()))).eval()
-    x = torch.randn(512, 512)
+    """The same graph with some values handed out: not one operator more than the module itself runs."""
+    module = nn.Sequential(*(m for _ in range(4) for m in (nn.Linear(8, 8), nn.ReLU()))).eval()
+    x = torch.randn(5, 8)
     run = trace(module, x).function(["0", "4"])
-    times: dict[str, list[float]] = {"module": [], "function": []}
-    with torch.no_grad():
-        for _ in range(12):
-            for name, call in (("module", lambda: module(x)), ("function", lambda: run((x,)))):
-                start = time.perf_counter()
-                call()
-                times[name].append(time.perf_counter() - start)
-    assert min(times["function"]) < 1.2 * min(times["module"])
+    counts = []
+    for call in (lambda: module(x), lambda: run((x,))):
+        with torch.no_grad(), Counted() as counted:
+            call()
+        counts.append(counted.counts)
+    assert sum(counts[0].values()) >= 8
+    assert counts[1] == counts[0]

@@ -94,7 +94,7 @@ def test_the_selfcheck_plants_rewrites_and_reports() -> None:
 
 
 def test_a_selfcheck_notices_a_wrong_twin(monkeypatch: pytest.MonkeyPatch) -> None:
-    import intertwiner.rewrite.lift as room
+    from intertwiner.rewrite import lift as room
 
     honest = room.tied_layer
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-import intertwiner.rewrite.store as store
 from intertwiner.algebra import cyclic, dihedral, symmetric
 from intertwiner.errors import (
     BudgetTooSmall,
@@ -20,7 +19,7 @@ from intertwiner.errors import (
     EmptyData,
     WrongUse,
 )
-from intertwiner.rewrite import Rewrite, load, rewrite, tradeoff
+from intertwiner.rewrite import Rewrite, load, rewrite, store, tradeoff
 from intertwiner.rewrite.build import Choice
 from intertwiner.symmetry import Symmetry, image, invariant, vector
 from intertwiner.testing import Cell, assert_equivariant, planted_network

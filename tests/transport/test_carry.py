@@ -426,3 +426,16 @@ def test_rows_out_of_range_are_lost_and_never_close():
     carried = carried_through(Cubes([1e300, 1e300]))
     assert not carried.closes
     assert any("range of float64" in reason for reason in carried.lost.values())
+
+
+def test_a_tiny_row_that_is_read_with_a_large_weight_is_no_constant():
+    """f(1, 0) = 4 and f(0, 1) = 5: the third neuron is small, and not small in what it does."""
+    module = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)).float().eval()
+    with torch.no_grad():
+        module[0].weight.copy_(torch.tensor([[1.0, 2.0], [2.0, 1.0], [1e-7, 2e-7]]))
+        module[0].bias.zero_()
+        module[2].weight.copy_(torch.tensor([[1.0, 1.0, 1e7]]))
+        module[2].bias.zero_()
+    symmetry = Symmetry(cyclic(2), on_input=vector(perm=[1, 0]), on_output=invariant())
+    carried = carry(trace(module, torch.zeros(2, 2)), symmetry.bind((2,), (1,)), tolerance=1e-5)
+    assert not carried.closes

@@ -15,7 +15,7 @@ from typing import Any
 from intertwiner.audit.weights import weight_action
 from intertwiner.errors import CannotEmit
 from intertwiner.identify import Criterion, Identifiability, even_form
-from intertwiner.identify.reduction import KINDS
+from intertwiner.identify.reducing.reduction import KINDS
 from intertwiner.network import Network, PointwiseOp, trace
 from intertwiner.symmetry import BoundSymmetry
 from intertwiner.transport import Carried, carry

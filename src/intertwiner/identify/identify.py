@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from intertwiner.errors import CannotEmit, EmptyData, NoRule, RankUndecided
 from intertwiner.identify.criteria import Criterion, criteria
-from intertwiner.identify.dimension import FunctionalDimension, functional_dimension
-from intertwiner.identify.interval import Box
-from intertwiner.identify.reduce import reduce
-from intertwiner.identify.reduction import Reduction
+from intertwiner.identify.dimension.functional import FunctionalDimension, functional_dimension
+from intertwiner.identify.reducing.interval import Box
+from intertwiner.identify.reducing.reduce import reduce
+from intertwiner.identify.reducing.reduction import Reduction
 from intertwiner.network import Network, trace
 from intertwiner.verdict import Kind, Verdict
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from intertwiner.exact import Columns
-from intertwiner.identify.neuron_columns import Meeting, Neurons
+from intertwiner.identify.dimension.neuron_columns import Meeting, Neurons
 from intertwiner.network import ChannelAffine, Conv, Embedding, Linear, Network, Node, Param, PointwiseOp
 from intertwiner.numerics.modular import Modulus
 

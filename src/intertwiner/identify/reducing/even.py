@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from intertwiner.gauge import pointwise
-from intertwiner.identify.beside import Route, composed, existing, routes, with_linear
-from intertwiner.identify.edit import columns, snapped_sum, with_columns, with_op
+from intertwiner.identify.reducing.beside import Route, composed, existing, routes, with_linear
+from intertwiner.identify.reducing.edit import columns, snapped_sum, with_columns, with_op
 from intertwiner.network import node as ir
 from intertwiner.network.resize import Places
 

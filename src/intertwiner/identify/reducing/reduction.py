@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from intertwiner.identify.certificate import Certificate
-from intertwiner.identify.flips import FlipSet
+from intertwiner.identify.reducing.certificate import Certificate
+from intertwiner.identify.reducing.flips import FlipSet
 
 KINDS = {
     "unread": "cannot reach the output",

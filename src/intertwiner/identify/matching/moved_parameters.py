@@ -8,7 +8,7 @@ import numpy as np
 
 from intertwiner.errors import WrongUse
 from intertwiner.gauge import GaugeElement
-from intertwiner.identify.moved import Following, State, monomial, permutation, refuse, taken, undone
+from intertwiner.identify.matching.moved import Following, State, monomial, permutation, refuse, taken, undone
 from intertwiner.network import Node, Param
 from intertwiner.network import node as ir
 from intertwiner.numerics.monomial import Monomial

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from intertwiner.errors import NonFiniteData, RankUndecided
 from intertwiner.exact import Columns, trainable_names
-from intertwiner.identify.gauge_directions import Direction
-from intertwiner.identify.null_directions import NullDirection, merged
+from intertwiner.identify.dimension.gauge_directions import Direction
+from intertwiner.identify.dimension.null_directions import NullDirection, merged
 from intertwiner.network import Network
 from intertwiner.numerics.rank import Rank, rank_from_values
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy import ndarray
 
 from intertwiner.gauge import GaugeElement, GaugeGroup, match_rows, normal_form
-from intertwiner.identify.reshaped import restricted
+from intertwiner.identify.matching.reshaped import restricted
 from intertwiner.network import LatentSpace, Network, PointwiseOp
 from intertwiner.numerics.monomial import Monomial
 from intertwiner.transport.follow import PairRelation

@@ -16,8 +16,8 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from intertwiner.errors import Contradiction
-from intertwiner.identify.gauge_directions import Direction
-from intertwiner.identify.structure import Suspicion
+from intertwiner.identify.dimension.gauge_directions import Direction
+from intertwiner.identify.dimension.structure import Suspicion
 from intertwiner.numerics.modular import Modulus
 from intertwiner.numerics.modular_echelon import Echelon
 

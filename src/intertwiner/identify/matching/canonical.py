@@ -17,9 +17,9 @@ from torch import nn
 
 from intertwiner.errors import NoRule
 from intertwiner.gauge import GaugeElement, GaugeGroup, normal_form
-from intertwiner.identify.elements import places_of
-from intertwiner.identify.move import moved
-from intertwiner.identify.reshaped import restricted
+from intertwiner.identify.matching.elements import places_of
+from intertwiner.identify.matching.move import moved
+from intertwiner.identify.matching.reshaped import restricted
 from intertwiner.network import LatentSpace, Network, trace
 from intertwiner.numerics.monomial import Monomial
 from intertwiner.numerics.tolerance import SETTLED, tolerance

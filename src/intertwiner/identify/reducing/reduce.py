@@ -19,16 +19,16 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from intertwiner.errors import CannotEmit, NonFiniteWeights
-from intertwiner.identify.beside import entries
-from intertwiner.identify.bypass import apply_opposite, find_opposite, move_linear
-from intertwiner.identify.certificate import Certificate, certify
-from intertwiner.identify.edit import tidied
-from intertwiner.identify.even import cancels, even_reason, to_even
-from intertwiner.identify.flips import FlipSet, flip_sets
-from intertwiner.identify.interval import Box, Interval, input_box, signs
-from intertwiner.identify.reduction import Reduction, Removed
-from intertwiner.identify.redundancy import apply_merge, find_merge
-from intertwiner.identify.rows import Reader
+from intertwiner.identify.reducing.beside import entries
+from intertwiner.identify.reducing.bypass import apply_opposite, find_opposite, move_linear
+from intertwiner.identify.reducing.certificate import Certificate, certify
+from intertwiner.identify.reducing.edit import tidied
+from intertwiner.identify.reducing.even import cancels, even_reason, to_even
+from intertwiner.identify.reducing.flips import FlipSet, flip_sets
+from intertwiner.identify.reducing.interval import Box, Interval, input_box, signs
+from intertwiner.identify.reducing.reduction import Reduction, Removed
+from intertwiner.identify.reducing.redundancy import apply_merge, find_merge
+from intertwiner.identify.reducing.rows import Reader
 from intertwiner.network import Network, trace
 from intertwiner.network import node as ir
 from intertwiner.network.emit import to_module

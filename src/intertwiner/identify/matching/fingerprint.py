@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from intertwiner.errors import NonFiniteData
-from intertwiner.identify.probes import probes
+from intertwiner.identify.matching.probes import probes
 from intertwiner.network import Network, trace
 from intertwiner.numerics.tolerance import FINGERPRINT_CELL
 

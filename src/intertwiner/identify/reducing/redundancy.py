@@ -16,8 +16,8 @@ import numpy as np
 from numpy import ndarray
 
 from intertwiner.gauge import row_classes
-from intertwiner.identify.edit import columns, snapped_sum, with_columns, with_constant, with_op
-from intertwiner.identify.rows import Reader, Rows
+from intertwiner.identify.reducing.edit import columns, snapped_sum, with_columns, with_constant, with_op
+from intertwiner.identify.reducing.rows import Reader, Rows
 from intertwiner.network import node as ir
 from intertwiner.network.resize import Places, keep
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from intertwiner.identify.interval import Interval
+from intertwiner.identify.reducing.interval import Interval
 from intertwiner.network import InputSpec
 
 Function = Callable[..., Any]

@@ -15,9 +15,9 @@ from torch import nn
 
 from intertwiner.errors import NotInGauge, UnknownTap
 from intertwiner.gauge import GaugeElement
-from intertwiner.identify.moved import Following
-from intertwiner.identify.moved_rules import HANDLERS
-from intertwiner.identify.rewritten import Weights
+from intertwiner.identify.matching.moved import Following
+from intertwiner.identify.matching.moved_rules import HANDLERS
+from intertwiner.identify.matching.rewritten import Weights
 from intertwiner.network import LatentSpace, Network, trace
 
 

@@ -18,26 +18,26 @@ from torch import Tensor, nn
 
 from intertwiner.errors import NoRule, WrongUse
 from intertwiner.exact import Columns, check_exact, float_jacobian
-from intertwiner.identify.ambient import ambient_dimension
-from intertwiner.identify.dimension_inputs import Pool, draw, drawn_pool, given_pool
-from intertwiner.identify.dimension_numerical import (
-    best_rank,
-    name_numerically,
-    state_columns,
-    torch_jacobian,
-)
-from intertwiner.identify.dimension_rank import ExactRank, exact_rank
-from intertwiner.identify.dimension_record import FunctionalDimension
-from intertwiner.identify.gauge_directions import Direction, gauge_directions, parameter_vector
-from intertwiner.identify.neuron_columns import Neurons, hidden_neurons
-from intertwiner.identify.null_directions import (
+from intertwiner.identify.dimension.ambient import ambient_dimension
+from intertwiner.identify.dimension.gauge_directions import Direction, gauge_directions, parameter_vector
+from intertwiner.identify.dimension.inputs import Pool, draw, drawn_pool, given_pool
+from intertwiner.identify.dimension.neuron_columns import Neurons, hidden_neurons
+from intertwiner.identify.dimension.null_directions import (
     NullDirection,
     Taken,
     hidden_vectors,
     named_by_proof,
     take_apart,
 )
-from intertwiner.identify.structure import proved_directions, suspicions
+from intertwiner.identify.dimension.numerical import (
+    best_rank,
+    name_numerically,
+    state_columns,
+    torch_jacobian,
+)
+from intertwiner.identify.dimension.rank import ExactRank, exact_rank
+from intertwiner.identify.dimension.record import FunctionalDimension
+from intertwiner.identify.dimension.structure import proved_directions, suspicions
 from intertwiner.network import Network, trace
 from intertwiner.numerics.modular import FAST_PRIME, PRIMES, Modulus
 from intertwiner.numerics.modular_echelon import Echelon

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from intertwiner.identify.beside import routes
-from intertwiner.identify.edit import columns
-from intertwiner.identify.rows import Rows
+from intertwiner.identify.reducing.beside import routes
+from intertwiner.identify.reducing.edit import columns
+from intertwiner.identify.reducing.rows import Rows
 from intertwiner.network import node as ir
 from intertwiner.network.resize import Places
 from intertwiner.numerics.tolerance import ROUNDING

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from intertwiner.errors import EmptyData, NotInGauge, WrongUse
 from intertwiner.gauge import GaugeElement
-from intertwiner.identify.architecture import check_same_architecture
-from intertwiner.identify.barrier import Barrier, Batches, barrier
-from intertwiner.identify.elements import elements_of
-from intertwiner.identify.move import moved
-from intertwiner.identify.nearly import Alignment, by_data, by_weights
-from intertwiner.identify.probes import probes
-from intertwiner.identify.witness import Search
+from intertwiner.identify.matching.architecture import check_same_architecture
+from intertwiner.identify.matching.barrier import Barrier, Batches, barrier
+from intertwiner.identify.matching.elements import elements_of
+from intertwiner.identify.matching.move import moved
+from intertwiner.identify.matching.nearly import Alignment, by_data, by_weights
+from intertwiner.identify.matching.probes import probes
+from intertwiner.identify.matching.witness import Search
 from intertwiner.network import Network, trace
 from intertwiner.numerics.tolerance import tolerance as tolerance_of
 from intertwiner.transport.pair import Paired, pair

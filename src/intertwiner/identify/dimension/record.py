@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from intertwiner.identify.null_directions import NullDirection
+from intertwiner.identify.dimension.null_directions import NullDirection
 from intertwiner.verdict import Verdict
 
 
@@ -35,7 +35,7 @@ class FunctionalDimension:
 
     Example:
         >>> from torch import nn
-        >>> from intertwiner.identify.dimension import functional_dimension
+        >>> from intertwiner.identify.dimension.functional import functional_dimension
         >>> found = functional_dimension(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), seed=1)
         >>> found.parameters, found.bound
         (13, 10)

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from intertwiner.exact import Columns, directional_derivative, evaluate
-from intertwiner.identify.dimension_inputs import Pool
+from intertwiner.identify.dimension.inputs import Pool
 from intertwiner.network import Identity, Linear, Network, Node
 from intertwiner.numerics.modular import Modulus
 from intertwiner.numerics.modular_echelon import Echelon

@@ -16,8 +16,8 @@ from numpy import ndarray
 
 from intertwiner.exact import Columns
 from intertwiner.gauge import Pointwise, row_classes
-from intertwiner.identify.gauge_directions import Direction, direction
-from intertwiner.identify.neuron_columns import Neurons
+from intertwiner.identify.dimension.gauge_directions import Direction, direction
+from intertwiner.identify.dimension.neuron_columns import Neurons
 from intertwiner.network import Conv, Linear, Network, PointwiseOp
 from intertwiner.numerics.tolerance import ROUNDING
 

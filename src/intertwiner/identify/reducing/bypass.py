@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from intertwiner.identify.beside import Route, composed, fits, gathered, routes, with_linear
-from intertwiner.identify.edit import columns, snapped_sum, with_columns, with_constant, with_op
-from intertwiner.identify.redundancy import Seen, seen_by
-from intertwiner.identify.rows import Reader, classes
+from intertwiner.identify.reducing.beside import Route, composed, fits, gathered, routes, with_linear
+from intertwiner.identify.reducing.edit import columns, snapped_sum, with_columns, with_constant, with_op
+from intertwiner.identify.reducing.redundancy import Seen, seen_by
+from intertwiner.identify.reducing.rows import Reader, classes
 from intertwiner.network import node as ir
 from intertwiner.network.resize import Places, keep
 from intertwiner.network.resize import places as find_places

@@ -9,8 +9,8 @@ from numpy import ndarray
 
 from intertwiner.errors import NotInGauge
 from intertwiner.gauge import GaugeElement
-from intertwiner.identify.reshaped import embedded
-from intertwiner.identify.rewritten import Weights
+from intertwiner.identify.matching.reshaped import embedded
+from intertwiner.identify.matching.rewritten import Weights
 from intertwiner.network import LatentSpace, Network, Node, Op, Param
 from intertwiner.numerics.monomial import Monomial
 

@@ -8,9 +8,9 @@ from math import prod
 import numpy as np
 
 from intertwiner.gauge import GaugeElement
-from intertwiner.identify.moved import Following, Handler, State, closed, permutation, refuse
-from intertwiner.identify.moved_parameters import affine, conv, embedding, linear, norm, pointwise
-from intertwiner.identify.reshaped import kron, restricted, unkron
+from intertwiner.identify.matching.moved import Following, Handler, State, closed, permutation, refuse
+from intertwiner.identify.matching.moved_parameters import affine, conv, embedding, linear, norm, pointwise
+from intertwiner.identify.matching.reshaped import kron, restricted, unkron
 from intertwiner.network import Node
 from intertwiner.network import node as ir
 from intertwiner.network.slots import axis_groups

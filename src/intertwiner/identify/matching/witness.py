@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from intertwiner.errors import WrongUse
-from intertwiner.identify.probes import Inputs, probe_batches, widened
+from intertwiner.identify.matching.probes import Inputs, probe_batches, widened
 from intertwiner.network import Network, trace
 from intertwiner.numerics.tolerance import ABOVE_NOISE, LEAST_FLOOR
 from intertwiner.verdict import Verdict, Witness

@@ -17,8 +17,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from intertwiner.gauge import GaugeElement, GaugeGroup, PairMoments, best_in
-from intertwiner.identify.elements import Found, elements_of, places_of, to_parts
-from intertwiner.identify.probes import Inputs, widened
+from intertwiner.identify.matching.elements import Found, elements_of, places_of, to_parts
+from intertwiner.identify.matching.probes import Inputs, widened
 from intertwiner.network import LatentSpace, Network
 from intertwiner.transport.pair import Paired, pair
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy import ndarray
 
 from intertwiner.gauge import Pointwise
-from intertwiner.identify.edit import (
+from intertwiner.identify.reducing.edit import (
     columns,
     inserted,
     redirected,

@@ -1,0 +1,1 @@
+"""The functional dimension: exact ranks at certified pieces, and a name for every null direction."""

@@ -1,0 +1,1 @@
+"""Two networks, or one in other coordinates: gauge moves, canonical forms, fingerprints, matches, alignments."""
