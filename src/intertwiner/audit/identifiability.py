@@ -14,11 +14,15 @@ from typing import Any
 
 from intertwiner.audit.weights import weight_action
 from intertwiner.errors import CannotEmit
-from intertwiner.identify import Criterion, Identifiability, even_form
+from intertwiner.identify import Criterion, Identifiability, even_form, reduce
 from intertwiner.identify.reducing.reduction import KINDS
 from intertwiner.network import Network, PointwiseOp, trace
+from intertwiner.numerics.tolerance import KEPT_FUNCTION
 from intertwiner.symmetry import BoundSymmetry
 from intertwiner.transport import Carried, carry
+
+CHECKED = 16
+"""Inputs on which a rewritten network that carries the action is compared with the original."""
 
 REDUCED, EVEN = "redundant neurons taken out", "ReLU layers in their even form c |z| + A x"
 
@@ -60,13 +64,18 @@ def carry_again(
     searched = {"the parameters": carried}
     for how, what, other, exact in _candidates(found, network):
         again = carry(other, symmetry, tolerance=tolerance, box=box)
-        if again.closes:
+        if again.closes and _same_function(network, how == EVEN):
             return Rewritten(how, other, again, exact), None
         searched[what] = again
     licence = found.licence
     if licence is None or licence.of not in searched or searched[licence.of].opaque:
         return None, None
     return None, licence
+
+
+def _same_function(network: Network, even: bool) -> bool:
+    """A check on the program that rewrote the network, before its word is taken."""
+    return reduce(network, even=even, samples=CHECKED).certificate.relative <= KEPT_FUNCTION
 
 
 def _candidates(found: Identifiability, network: Network) -> Iterator[tuple[str, str, Network, bool]]:
@@ -76,7 +85,7 @@ def _candidates(found: Identifiability, network: Network) -> Iterator[tuple[str,
         yield REDUCED, "the parameters", found.reduced, unread and not found.reduction.even
     if any(isinstance(n.op, PointwiseOp) and n.op.pointwise.bypass for n in network.nodes):
         try:
-            even = even_form(network)
+            even = even_form(network, samples=0)
         except CannotEmit:
             return
         if any(not why for why in even.even.values()):

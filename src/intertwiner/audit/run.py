@@ -170,7 +170,7 @@ def audit(
 def _identified(network: Network) -> tuple[Identifiability | None, str]:
     """What is known about the parameters, or why nothing is: an audit does not fail for it."""
     try:
-        return identify(network, dimension=False), ""
+        return identify(network, dimension=False, samples=0), ""
     except (IntertwinerError, RuntimeError) as error:
         return None, f"{type(error).__name__}: {str(error).splitlines()[0]}"
 

@@ -134,6 +134,7 @@ def identify(
     example: Any = None,
     box: Box | None = None,
     dimension: bool | None = None,
+    samples: int = 256,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Identifiability:
@@ -145,6 +146,7 @@ def identify(
         example: One batch of inputs, where there are no data.
         box: Bounds of the inputs on which ReLUs that never switch may be taken out; see ``reduce``.
         dimension: Whether to compute the functional dimension; by default up to 5,000 parameters.
+        samples: Random inputs of the certificate of the reduction; 0 for none.
         seed: Of everything random.
         progress: Called with (inputs, rank) while the functional dimension grows.
 
@@ -166,7 +168,7 @@ def identify(
         (<Kind.PROVED: 'PROVED'>, 'Sussmann 1992', 13)
     """
     network = model if isinstance(model, Network) else trace(model, data if example is None else example)
-    reduction, unreduced = _reduced(network, box, seed)
+    reduction, unreduced = _reduced(network, box, samples, seed)
     remaining = network
     if reduction is not None and reduction.changed:
         remaining = trace(reduction.module, network.example, name=network.name)
@@ -184,9 +186,9 @@ def identify(
     )  # fmt: skip
 
 
-def _reduced(network: Network, box: Box | None, seed: int) -> tuple[Reduction | None, str]:
+def _reduced(network: Network, box: Box | None, samples: int, seed: int) -> tuple[Reduction | None, str]:
     try:
-        return reduce(network, box=box, seed=seed), ""
+        return reduce(network, box=box, samples=samples, seed=seed), ""
     except CannotEmit as error:
         return None, f"not reduced: {error}"
 

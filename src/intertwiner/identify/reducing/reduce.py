@@ -63,7 +63,7 @@ def reduce(
         even: Bring ReLU and leaky ReLU layers to their even form ``c |z| + A u`` (theory 1), in which sign flips show.
         tolerance: Largest residual of a relation between weights, relative to the row, that counts as rounding; that of
             the network's type by default.
-        samples: Random inputs of the certificate.
+        samples: Random inputs of the certificate; 0 for none.
         seed: Of those inputs.
 
     Returns:
@@ -118,6 +118,8 @@ def _certificate(
     network: Network, graph: dict[str, ir.Node], box: tuple[Interval, ...] | None, samples: int, seed: int
 ) -> Certificate:
     """Of the new weights as they were computed, and of the same rounded to the type of the network."""
+    if not samples:
+        return Certificate(0.0, 0.0, 0.0, "not measured", 0, 0, 0, seed)
     first, new = (to_module(network, g, dtype=torch.float64) for g in (network.graph, graph))
     look = partial(certify, first, specs=network.inputs, example=network.example, box=box, device=network.device,
                    seed=seed)  # fmt: skip
@@ -152,7 +154,9 @@ def _refuse_unlike(network: Network) -> None:
             )
 
 
-def even_form(model: nn.Module | Network, *, example: Any = None, tolerance: float | None = None) -> Reduction:
+def even_form(
+    model: nn.Module | Network, *, example: Any = None, tolerance: float | None = None, samples: int = 256
+) -> Reduction:
     """``reduce(..., even=True)``: ReLU layers as absolute values beside linear maps, where sign flips show.
 
     Example:
@@ -163,7 +167,7 @@ def even_form(model: nn.Module | Network, *, example: Any = None, tolerance: flo
         >>> found.even, sorted(found.module.state_dict())   # the linear parts cancel: no map beside the layer
         ({'0': ''}, ['0.weight', '2.weight'])
     """
-    return reduce(model, example=example, even=True, tolerance=tolerance)
+    return reduce(model, example=example, even=True, tolerance=tolerance, samples=samples)
 
 
 @dataclass
