@@ -120,7 +120,7 @@ class WitnessSearch:
     seed: int = 0
 
     def best(self, batches: Iterable[Inputs]) -> Witness | None:
-        """The worst sample of some batches under a generator, if it stands above the noise.
+        """The sample of some batches that stands highest above the noise under a generator, if it does.
 
         The defect of a sample is the largest difference of an output entry, relative to the largest entry of that
         output on the batch.
@@ -135,7 +135,7 @@ class WitnessSearch:
                 there, _ = exact(self.symmetry.act_on_input(g, wide))
                 gap = _sizes(there, self.symmetry.act_on_output(g, here))
                 place = int(gap.argmax())
-                if worst is None or float(gap[place]) > worst.defect:
+                if worst is None or float(gap[place]) / floor > worst.defect / worst.noise_floor:
                     sample = {
                         spec.name: x[place : place + 1].cpu().numpy()
                         for spec, x in zip(self.network.inputs, inputs, strict=True)

@@ -21,6 +21,7 @@ from intertwiner.symmetry import BoundSymmetry, Symmetry
 
 NOISE_SAMPLES = 512
 BATCH = 256
+NOISE_SCALES = (1.0, 0.5, 0.25, 2.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +45,13 @@ class Subject:
     seed: int
 
     def noise(self) -> Iterator[tuple[Tensor, ...]]:
-        """One batch of noise in the shape of the inputs; nothing where an input holds integers."""
+        """Batches of noise of several sizes in the shape of the inputs; nothing where an input holds integers.
+
+        A change of weights may show on small inputs only, or on large ones.
+        """
         if all(spec.dtype.is_floating_point for spec in self.network.inputs):
-            yield noise_like(self.network.example, BATCH, self.seed)
+            for scale in NOISE_SCALES:
+                yield tuple(scale * x for x in noise_like(self.network.example, BATCH, self.seed))
 
 
 def prepare(
