@@ -34,6 +34,10 @@ def test_a_broken_network_ends_with_one(command) -> None:
     assert ended.out.startswith("REFUTED")
 
 
+def test_a_witness_ends_with_one_where_no_defect_was_measured(command) -> None:
+    assert command(*audit("nets:broken", "--example", "2", "--weights-only")).code == 1
+
+
 def test_max_defect_forgives(command) -> None:
     worst = command(*audit("nets:broken", "--data", "x.npy", "--json")).record["defect"]["worst"]
     assert command(*audit("nets:broken", "--data", "x.npy", "--max-defect", 1.01 * worst)).code == 0

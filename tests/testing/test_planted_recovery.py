@@ -14,6 +14,7 @@ from intertwiner.numerics.tolerance import TOLERANCE
 from intertwiner.testing import Cell, planted_network, planted_networks, replay
 from intertwiner.testing.cells import all_cells, covering, draw_cells, pairs
 from intertwiner.testing.planted import permutations
+from intertwiner.testing.trial import run_trial
 
 WEIGHTS_ONLY = iw.Effort(data=False)
 SMALL = [c for c in all_cells() if c.depth <= 2 and c.group in ("C2", "C4", "S3", "D4")]
@@ -119,3 +120,9 @@ def test_images_of_a_planted_representation_are_permutations() -> None:
     planted = planted_network(Cell("S3", "sin", "mlp", 1, "float64"), 0)
     for representation in planted.representations.values():
         assert all(m.is_permutation for m in permutations(representation))
+
+
+def test_a_change_that_shows_on_small_inputs_only_is_refuted() -> None:
+    """With inputs of one size this control had no witness far enough above the noise."""
+    trial = run_trial(Cell("C4", "gelu", "residual", 5, "float32"), 1264)
+    assert trial.refused == 2, trial.problems
