@@ -122,3 +122,7 @@ class BudgetTooSmall(CannotRewrite):
 
 class DataTooSmall(CannotRewrite):
     """Fewer independent samples than a least-squares fit has unknowns; the message names both."""
+
+
+class Diverged(IntertwinerError, ArithmeticError):
+    """Training left the range of floats; the message names the step and the rate."""

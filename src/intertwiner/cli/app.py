@@ -14,9 +14,12 @@ from intertwiner.cli.comparison import run_compare
 from intertwiner.cli.demo import run_demo
 from intertwiner.cli.identify import Identify, run_identify, run_reduce
 from intertwiner.cli.match import run_match
-from intertwiner.cli.selfcheck import run_identify_check, run_selfcheck
+from intertwiner.cli.rewrite import Wish as RewriteWish
+from intertwiner.cli.rewrite import rewrite_epilog, run_rewrite
+from intertwiner.cli.selfcheck import run_identify_check, run_rewrite_check, run_selfcheck
 from intertwiner.cli.subject import Words
 from intertwiner.cli.taps import run_taps
+from intertwiner.errors import WrongUse
 
 app = typer.Typer(
     name="intertwiner",
@@ -135,6 +138,9 @@ def selfcheck(
     identify: Annotated[
         bool, typer.Option("--identify", help="Plant redundant neurons instead, and reduce. 300 by default.")
     ] = False,
+    rewrite: Annotated[
+        bool, typer.Option("--rewrite", help="Plant symmetries and rewrite instead. 200 by default.")
+    ] = False,
     seed: Seed = 0,
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Processes.", show_default="one per core")
@@ -142,6 +148,10 @@ def selfcheck(
     json: Json = False,
 ) -> int:
     """Plant networks with known actions on this machine, and find them again. Exit code 1 where one is missed."""
+    if identify and rewrite:
+        raise WrongUse("--identify and --rewrite are two selfchecks; run one after the other. Nothing was done.")
+    if rewrite:
+        return run_rewrite_check(count or 200, seed=seed, as_json=json)
     if identify:
         return run_identify_check(count or 300, seed=seed, as_json=json)
     return run_selfcheck(count or 600, full=full, seed=seed, workers=workers, as_json=json)
@@ -196,6 +206,43 @@ def reduce(
     """Take out dead, constant, equal and opposite neurons; the certificate says how far the function is kept."""
     words = Words(model, weights, tuple(data or ()), tuple(example or ()))
     return run_reduce(words, box, out, even=even, as_json=json)
+
+
+@app.command(epilog=rewrite_epilog(), short_help="The exactly equivariant twin of a network.")
+@exits.guarded
+def rewrite(
+    model: Model,
+    *,
+    group: Annotated[str, typer.Option(metavar="GROUP", help="The group, as for audit.")],
+    input_: Annotated[list[str], typer.Option("--input", metavar="ACTION", help="How it acts on inputs.")],
+    output: Annotated[list[str], typer.Option("--output", metavar="ACTION", help="How it acts on outputs.")],
+    data: Data = None,
+    budget: Annotated[
+        float, typer.Option(metavar="X", help="Largest number of multiply-adds, times those of the original.")
+    ] = 1.0,
+    curve: Annotated[
+        str | None, typer.Option(metavar="X,X,..", help="Twins at these budgets too, as in 0.25,0.5,1,2.")
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="One class per sample: an array in the data file, or a file. For accuracy."),
+    ] = None,
+    finetune: Annotated[float, typer.Option(metavar="EPOCHS", help="Then distil from the group average.")] = 0.0,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write the twin and its report there.")] = None,
+    weights: Weights = None,
+    example: Example = None,
+    scale: Scale = None,
+    max_samples: Samples = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> int:
+    """Rewrite a network so that every layer is exactly equivariant; original, group average and twin side by side."""
+    words = Words(model, weights, tuple(data or ()), tuple(example or ()), (), scale, max_samples)
+    wish = RewriteWish(
+        words, group, tuple(input_), tuple(output), budget=budget, curve=curve, labels=labels, finetune=finetune,
+        seed=seed, out=out, as_json=json,
+    )  # fmt: skip
+    return run_rewrite(wish)
 
 
 @app.command(short_help="Are two networks the same function?")

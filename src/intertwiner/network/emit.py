@@ -7,9 +7,8 @@ that do nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from keyword import iskeyword
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,31 @@ from torch import Tensor, fx, nn
 from torch.fx.proxy import GraphAppendingTracer
 from torch.utils import _pytree as pytree
 
-from intertwiner.errors import CannotEmit, WrongUse
+from intertwiner.errors import WrongUse
 from intertwiner.network import node as ir
+from intertwiner.network.lower import value_of
 from intertwiner.network.network import Network
-from intertwiner.network.operations import Bench, compute, is_index
+from intertwiner.network.operations import Bench, is_index
+from intertwiner.network.spelling import argument, module_path, numbered
 
 CONTAINERS = (dict, list, tuple)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """What a module is beside its nodes.
+
+    Args:
+        name: What its class is called.
+        nesting: How the outputs nest: tuples, lists and dicts with the number of every output in its place.
+        dtype: Type of the weights.
+        device: Where they lie.
+    """
+
+    name: str
+    nesting: Any
+    dtype: torch.dtype
+    device: torch.device | str = "cpu"
 
 
 def to_module(
@@ -55,26 +73,63 @@ def to_module(
         >>> sorted(module.state_dict()), module(torch.zeros(5, 3)).shape
         (['0.bias', '0.weight'], torch.Size([5, 4]))
     """
-    dtype = network.dtype if dtype is None else dtype
-    if not dtype.is_floating_point:
-        raise WrongUse(f"a module cannot be written in {dtype}")
     graph = network.graph if graph is None else graph
-    writer = _Writer(dtype, network.device)
+    return write_module(graph, frame_of(network, graph, dtype))
+
+
+def frame_of(network: Network, graph: Mapping[str, ir.Node], dtype: torch.dtype | None = None) -> Frame:
+    """What `to_module` takes from the network itself; the type is the network's by default."""
+    count = sum(len(n.inputs) for n in graph.values() if isinstance(n.op, ir.Output))
+    nesting: Any = tuple(range(count))
+    if network.out_spec is not None and network.out_spec.num_leaves == count:
+        numbers = pytree.tree_unflatten(list(range(count)), network.out_spec)
+        nesting = numbers if _is_plain(numbers) else nesting
+    return Frame(network.name, nesting, network.dtype if dtype is None else dtype, network.device)
+
+
+def write_module(graph: Mapping[str, ir.Node], frame: Frame) -> fx.GraphModule:
+    """A module that computes what the records say; see `to_module`.
+
+    Raises:
+        CannotEmit: A node is opaque or has no function in torch; the message names it.
+        WrongUse: The type of the frame is no floating type.
+    """
+    if not frame.dtype.is_floating_point:
+        raise WrongUse(f"a module cannot be written in {frame.dtype}")
+    writer = _Writer(frame.dtype, frame.device)
     values: dict[str, Any] = {}
-    first = next((n for n in graph.values() if isinstance(n.op, ir.Input) and n.batch_axis is not None), None)
-    for node in sorted((n for n in graph.values() if isinstance(n.op, ir.Input)), key=lambda n: n.op.position):  # type: ignore[attr-defined]
+    for node in inputs_of(graph):
         values[node.name] = writer.input(node)
-    bench = Bench(writer.hold, lambda: None if first is None else values[first.name].size(0))
+    bench = Bench(writer.hold, batch_of(graph, values))
     for node in graph.values():
         if isinstance(node.op, ir.Input):
             continue
         read = [values[i] for i in node.inputs]
         if isinstance(node.op, ir.Output):
-            writer.output([v.node for v in read], network.out_spec)
+            writer.graph.output(nest(frame.nesting, [v.node for v in read]))
         else:
-            values[node.name] = writer.write(node, read, graph, bench)
-    module = fx.GraphModule(writer.root, writer.graph, class_name=re.sub(r"\W", "_", network.name) or "Network")
+            values[node.name] = value_of(node, read, [graph[i] for i in node.inputs], bench)
+    module = fx.GraphModule(writer.root, writer.graph, class_name=re.sub(r"\W", "_", frame.name) or "Network")
     return module.eval()
+
+
+def inputs_of(graph: Mapping[str, ir.Node]) -> list[ir.Node]:
+    """The inputs in the order in which the module takes them."""
+    found = [(n.op.position, n) for n in graph.values() if isinstance(n.op, ir.Input)]
+    return [node for _, node in sorted(found, key=lambda pair: pair[0])]
+
+
+def batch_of(graph: Mapping[str, ir.Node], values: Mapping[str, Any]) -> Callable[[], Any]:
+    """The batch size, read off the first input that has one."""
+    first = next((n for n in graph.values() if isinstance(n.op, ir.Input) and n.batch_axis is not None), None)
+    return lambda: None if first is None else values[first.name].size(first.batch_axis)
+
+
+def nest(nesting: Any, values: Sequence[Any]) -> Any:
+    """Values in the places of their numbers."""
+    if isinstance(nesting, dict):
+        return {key: nest(inside, values) for key, inside in nesting.items()}
+    return type(nesting)(nest(v, values) for v in nesting) if isinstance(nesting, list | tuple) else values[nesting]
 
 
 @dataclass
@@ -82,7 +137,7 @@ class _Writer:
     """The module as it grows: a graph, and a tree of plain modules that holds the tensors."""
 
     dtype: torch.dtype
-    device: torch.device
+    device: torch.device | str
     root: nn.Module = field(default_factory=nn.Module)
     graph: fx.Graph = field(default_factory=fx.Graph)
     held: dict[str, np.ndarray] = field(default_factory=dict)
@@ -92,33 +147,8 @@ class _Writer:
         self.tracer = GraphAppendingTracer(self.graph)
 
     def input(self, node: ir.Node) -> fx.Proxy:
-        op = node.op
-        name = re.sub(r"\W", "_", op.name if isinstance(op, ir.Input) else node.name)
-        return fx.Proxy(self.graph.placeholder(name if name.isidentifier() else f"input_{name}"), self.tracer)
-
-    def write(self, node: ir.Node, read: list[fx.Proxy], graph: Mapping[str, ir.Node], bench: Bench) -> fx.Proxy:
-        sources = [graph[i] for i in node.inputs]
-        if isinstance(node.op, ir.Embedding):
-            read = [self._whole(v, s) for v, s in zip(read, sources, strict=True)]
-        elif not isinstance(node.op, (ir.Index, ir.Reshape, ir.Permute, ir.Identity, ir.Expand, ir.Constant)):
-            read = [self._floating(v, s) for v, s in zip(read, sources, strict=True)]
-        if isinstance(node.op, ir.Identity) and _is_float(node) and not _is_float(sources[0]):
-            return self._floating(read[0], sources[0])
-        if isinstance(node.op, ir.Concat):
-            read = [self._repeated(v, s, node, bench) for v, s in zip(read, sources, strict=True)]
-        if isinstance(node.op, ir.Expand) and sources[0].batch_axis is None and node.batch_axis is not None:
-            sizes: list[Any] = list(node.shape)
-            sizes[node.batch_axis] = _entries(bench, node)
-            return read[0].expand(*sizes)
-        return compute(node, read, bench)
-
-    def output(self, values: list[fx.Node], spec: Any) -> None:
-        nested: Any = tuple(values)
-        if spec is not None and spec.num_leaves == len(values):
-            numbers = pytree.tree_unflatten(list(range(len(values))), spec)
-            if _is_plain(numbers):
-                nested = pytree.tree_unflatten(values, spec)
-        self.graph.output(nested)
+        name = argument(node.op.name if isinstance(node.op, ir.Input) else node.name)
+        return fx.Proxy(self.graph.placeholder(name), self.tracer)
 
     def hold(self, param: ir.Param) -> fx.Proxy:
         """The parameter as an attribute; equal numbers of one name are held once."""
@@ -129,24 +159,19 @@ class _Writer:
         return self.proxies[name]
 
     def _name(self, param: ir.Param) -> str:
-        parts = [re.sub(r"\W", "_", part) for part in param.name.split(".") if part]
-        fine = [p.isdigit() or (p.isidentifier() and not iskeyword(p)) for p in parts]
-        base = ".".join(p if ok else f"_{p}" for p, ok in zip(parts, fine, strict=True)) or "tensor"
-        base = f"tensor_{base}" if base[-1].isdigit() and base.rpartition(".")[2].isdigit() else base
+        base = module_path(param.name)
         name, count = base, 0
         while not self._free_for(name, param):
             count += 1
-            name = f"{base}_{count}"
+            name = numbered(base, count)
         self.held.setdefault(name, param.array)
         return name
 
     def _free_for(self, name: str, param: ir.Param) -> bool:
         if name in self.held:
             return self.held[name].shape == param.shape and bool(np.array_equal(self.held[name], param.array))
-        # A tensor cannot stand where a module must be, nor the other way round; nor hide a method of modules.
-        clash = any(h.startswith(f"{name}.") or name.startswith(f"{h}.") for h in self.held)
-        owner, _, leaf = name.rpartition(".")
-        return not clash and not hasattr(nn.Module, leaf) and not (not owner and hasattr(fx.GraphModule, leaf))
+        # A tensor cannot stand where a module must be, nor the other way round.
+        return not any(h.startswith(f"{name}.") or name.startswith(f"{h}.") for h in self.held)
 
     def _register(self, name: str, param: ir.Param) -> None:
         owner = self.root
@@ -161,40 +186,6 @@ class _Writer:
             owner.register_parameter(leaf, nn.Parameter(tensor))
         else:
             owner.register_buffer(leaf, tensor)
-
-    def _floating(self, value: fx.Proxy, source: ir.Node) -> fx.Proxy:
-        """Whole numbers and truth values count as floats where they are computed with."""
-        if _is_float(source):
-            return value
-        anchor = ir.Param("one", np.ones(1))
-        return value.type_as(self.hold(anchor))
-
-    def _whole(self, value: fx.Proxy, source: ir.Node) -> fx.Proxy:
-        return value.long() if _is_float(source) or source.dtype in ("bool", "uint8", "int8", "int16") else value
-
-    def _repeated(self, value: fx.Proxy, source: ir.Node, node: ir.Node, bench: Bench) -> fx.Proxy:
-        """A part of a concatenation, with its axes of size one repeated as those of the others."""
-        axis = node.op.axis if isinstance(node.op, ir.Concat) else -1
-        per_sample = source.batch_axis is None and node.batch_axis is not None
-        short = [a for a, s in enumerate(source.shape) if a != axis and s != node.shape[a]]
-        if not short and not per_sample:
-            return value
-        sizes: list[Any] = list(node.shape)
-        sizes[axis] = source.shape[axis]
-        if node.batch_axis is not None:
-            sizes[node.batch_axis] = _entries(bench, node) if per_sample else -1
-        return value.expand(*sizes)
-
-
-def _entries(bench: Bench, node: ir.Node) -> Any:
-    size = bench.batch()
-    if size is None:
-        raise CannotEmit(f"{node.tap or node.name} is repeated once per sample, but no input has a batch axis")
-    return size if node.batch_multiple == 1 else size * node.batch_multiple
-
-
-def _is_float(node: ir.Node) -> bool:
-    return node.dtype.startswith(("float", "bfloat"))
 
 
 def _is_plain(tree: Any) -> bool:

@@ -26,6 +26,10 @@ ODD = (nn.Identity, nn.Tanh, nn.Softsign, nn.Tanhshrink, nn.Softshrink, nn.Hards
 """Pointwise modules that commute with signs."""
 
 
+Neurons = Tensor | list[Tensor]
+"""Rows ``(..., n)``; inside a compiled graph also the columns of ``IsotypicTransform``."""
+
+
 class _Layer(ExactBuffers):
     """What the trainable and the frozen layer share: two transforms around one product per irrep."""
 
@@ -37,6 +41,8 @@ class _Layer(ExactBuffers):
         self.into = IsotypicTransform(layouts[0], self.irreps, dtype)
         self.out = IsotypicTransform(layouts[1], self.irreps, dtype)
         self.activation = activation
+        # Whether the one reader takes columns: only who joins two layers can know, see ``compile``.
+        self.hands_on = False
 
     @property
     def in_features(self) -> int:
@@ -61,11 +67,27 @@ class _Layer(ExactBuffers):
         blocks = sum(a.components * a.width * b.width for a, b in shapes)
         return blocks + self.into.multiply_adds + self.out.multiply_adds
 
-    def _run(self, x: Tensor, weights: Sequence[Tensor], bias: Tensor | None) -> Tensor:
+    @property
+    def written_out(self) -> bool:
+        """Whether ``torch.compile`` sees both transforms written out, with neurons in columns."""
+        return self.into.written_out and self.out.written_out
+
+    def _run(self, x: Neurons, weights: Sequence[Tensor], bias: Tensor | None) -> Neurons:
+        if not isinstance(x, Tensor):
+            return self._run_columns(x, weights, bias)
         rows = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
-        parts = [nn.functional.linear(p, w) for p, w in zip(self.into.analyse(rows), weights, strict=True)]
-        y = self.out.synthesise(parts, rows, bias, self.activation)
-        return y if x.dim() == 2 else y.reshape(*x.shape[:-1], y.shape[-1])
+        if self.into._compiling() and self.out._compiling():
+            y = self._run_columns(self.into.columns(rows), weights, bias)
+        else:
+            parts = [nn.functional.linear(p, w) for p, w in zip(self.into.analyse(rows), weights, strict=True)]
+            y = self.out.synthesise(parts, rows, bias, self.activation)
+        return y.reshape(*x.shape[:-1], y.shape[-1]) if isinstance(y, Tensor) and x.dim() != 2 else y
+
+    def _run_columns(self, columns: Sequence[Tensor], weights: Sequence[Tensor], bias: Tensor | None) -> Neurons:
+        inside = self.into.analyse_columns(columns)
+        parts = [[torch.mm(w, p) for p in ps] for w, ps in zip(weights, inside, strict=True)]
+        out = self.out.synthesise_columns(parts, columns[0], bias, self.activation)
+        return out if self.hands_on else self.out.rows(out)
 
 
 class IsotypicLinear(_Layer):
@@ -126,7 +148,7 @@ class IsotypicLinear(_Layer):
         self.fixed = tuple(b.invariant.shape[1] * b.copies for b in self.layouts[1].blocks)
         self.bias = nn.Parameter(torch.zeros(sum(self.fixed), dtype=dtype)) if bias and sum(self.fixed) else None
 
-    def forward(self, x: Float[Tensor, "... n_in"]) -> Float[Tensor, "... n_out"]:
+    def forward(self, x: Neurons) -> Neurons:
         return self._run(x, self.weights(), self.grouped_bias())
 
     def weights(self) -> list[Float[Tensor, "em_out em_in"]]:
@@ -245,7 +267,7 @@ class FrozenIsotypicLinear(_Layer):
             self.register_buffer("bias", None if bias is None else bias.detach().clone())
         self.to(_device(layer))
 
-    def forward(self, x: Float[Tensor, "... n_in"]) -> Float[Tensor, "... n_out"]:
+    def forward(self, x: Neurons) -> Neurons:
         return self._run(x, [getattr(self, f"weight{k}") for k in range(len(self.irreps))], self.bias)
 
 

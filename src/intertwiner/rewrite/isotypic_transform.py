@@ -2,9 +2,12 @@
 
 ``analyse`` takes rows of neurons ``(batch, n)`` to one array per irrep, ``(batch * d / e, e M)``: the pairs (i, r) of
 ``division_basis`` give the row and the slow column, the M copies the fast column, so that a map that commutes with the
-group is one product per irrep. Eagerly and in exported graphs a type is one batched product with its p x p matrix;
-under ``torch.compile`` the matrix is written out as p^2 multiply-adds of contiguous columns, which the compiler fuses
-with bias and activation into one pass over memory.
+group is one product per irrep. Eagerly and in exported graphs a type is one batched product with its p x p matrix.
+
+Under ``torch.compile`` neurons are columns, arrays ``(orbits, batch)``, one per point of every orbit type, and the
+matrix is written out as p^2 multiply-adds of them. The batch is the fast axis: a gather of neurons moves whole rows,
+no orbit number is cut by the width of a vector register, and from coordinates through bias and activation to the
+coordinates of the next layer the compiler makes one pass over memory that never writes the neurons down.
 """
 
 from __future__ import annotations
@@ -134,7 +137,7 @@ class IsotypicTransform(ExactBuffers):
             x = x.index_select(1, self.order)
         if self.signed:
             x = x * self.signs
-        return self._apply_written_out(x) if self._compiling() else self._apply_products(x)
+        return self._apply_products(x)
 
     def synthesise(self, parts: Sequence[Tensor], x: Tensor, bias: Tensor | None, then: Pointwise | None) -> Tensor:
         """The neurons of isotypic coordinates, plus a bias in grouped order, through a pointwise function.
@@ -145,18 +148,67 @@ class IsotypicTransform(ExactBuffers):
             bias: One number per neuron, grouped.
             then: A pointwise function of the neurons.
         """
-        written = self._compiling()
-        columns = self._columns_written_out(parts, x) if written else self._columns_products(parts, x)
+        columns = self._neurons_products(parts, x)
         widths = [c.shape[1] for c in columns]
         if bias is not None:
             columns = [c + b for c, b in zip(columns, bias.split(widths), strict=True)]
         if self.signed:
             columns = [c * s for c, s in zip(columns, self.signs.split(widths), strict=True)]
-        # Before the concatenation: the compiler fuses into its pieces, not behind it.
         if then is not None:
             columns = [then(c) for c in columns]
-        y = _joined(columns, 1)
+        y = joined(columns, 1)
         return y.index_select(1, self.back) if self.gathered else y
+
+    def columns(self, x: Float[Tensor, "batch n"]) -> list[Float[Tensor, "copies batch"]]:
+        """The neurons by orbit type and point."""
+        # Written down once: read transposed by every consumer it would be read against the grain each time.
+        x = x.t().contiguous()
+        if self.gathered:
+            x = x.index_select(0, self.order)
+        if self.signed:
+            x = x * self.signs[:, None]
+        return list(x.split([t.copies for t in self.types for _ in range(t.points)]))
+
+    def rows(self, columns: Sequence[Float[Tensor, "copies batch"]]) -> Float[Tensor, "batch n"]:
+        """The inverse of ``columns``; signs are those of ``synthesise_columns``."""
+        y = joined(columns, 0)
+        return (y.index_select(0, self.back) if self.gathered else y).t()
+
+    def analyse_columns(self, columns: Sequence[Tensor]) -> list[list[Float[Tensor, "em batch"]]]:
+        """The isotypic coordinates, ``d / e`` arrays per irrep."""
+        chunks: list[dict[int, Tensor]] = [{} for _ in self.shapes]
+        first = 0
+        for t in self.types:
+            points = columns[first : first + t.points]
+            first += t.points
+            for row, (irrep, at) in zip(t.rows, t.slots, strict=True):
+                chunks[irrep][at] = _combined(row, points)
+        return [
+            [joined([c[at] for at in sorted(c) if at // s.width == i], 0) for i in range(s.components)]
+            for c, s in zip(chunks, self.shapes, strict=True)
+        ]
+
+    def synthesise_columns(
+        self, parts: Sequence[Sequence[Tensor]], like: Tensor, bias: Tensor | None, then: Pointwise | None
+    ) -> list[Float[Tensor, "copies batch"]]:
+        """As ``synthesise``, on ``d / e`` arrays per irrep; ``like`` is any tensor with the batch as its last axis."""
+        out: list[Tensor] = []
+        for t in self.types:
+            places = [(irrep, *divmod(at, self.shapes[irrep].width)) for irrep, at in t.slots]
+            chunks = [parts[irrep][i][at : at + t.copies] for irrep, i, at in places]
+            for point in range(t.points):
+                coefficients = [row[point] for row in t.rows]
+                if any(abs(a) > NO_TERM for a in coefficients):
+                    value = _combined(coefficients, chunks)
+                else:
+                    value = like.new_zeros(t.copies, like.shape[-1])
+                part = slice(t.start + point * t.copies, t.start + (point + 1) * t.copies)
+                if bias is not None:
+                    value = value + bias[part, None]
+                if self.signed:
+                    value = value * self.signs[part, None]
+                out.append(value if then is None else then(value))
+        return out
 
     def _compiling(self) -> bool:
         return self.written_out and torch.compiler.is_compiling() and not torch.compiler.is_exporting()
@@ -170,21 +222,9 @@ class IsotypicTransform(ExactBuffers):
                 if last > first:
                     width = (last - first) // (shape.components * shape.units) * t.copies
                     piece.append(moved[:, first:last].reshape(-1, shape.units, width))
-        return [_joined(p, 2).reshape(-1, s.width) for p, s in zip(pieces, self.shapes, strict=True)]
+        return [joined(p, 2).reshape(-1, s.width) for p, s in zip(pieces, self.shapes, strict=True)]
 
-    def _apply_written_out(self, x: Tensor) -> list[Tensor]:
-        chunks: list[dict[int, Tensor]] = [{} for _ in self.shapes]
-        for t in self.types:
-            columns = [x[:, t.start + i * t.copies : t.start + (i + 1) * t.copies] for i in range(t.points)]
-            for row, (irrep, at) in zip(t.rows, t.slots, strict=True):
-                chunks[irrep][at] = _combined(row, columns)
-        # One flat concatenation: a nested one would be copied.
-        return [
-            _joined([c[at] for at in sorted(c)], 1).reshape(-1, s.width)
-            for c, s in zip(chunks, self.shapes, strict=True)
-        ]
-
-    def _columns_products(self, parts: Sequence[Tensor], x: Tensor) -> list[Tensor]:
+    def _neurons_products(self, parts: Sequence[Tensor], x: Tensor) -> list[Tensor]:
         out = []
         views = [p.reshape(-1, s.components, s.units, s.copies) for p, s in zip(parts, self.shapes, strict=True)]
         used = [0] * len(self.shapes)
@@ -197,21 +237,9 @@ class IsotypicTransform(ExactBuffers):
                     used[n] += width
             if rows:
                 matrix = getattr(self, f"matrix{k}")
-                out.append(torch.matmul(matrix.t(), _joined(rows, 1)).reshape(-1, t.points * t.copies))
+                out.append(torch.matmul(matrix.t(), joined(rows, 1)).reshape(-1, t.points * t.copies))
             else:
                 out.append(x.new_zeros(x.shape[0], t.points * t.copies))
-        return out
-
-    def _columns_written_out(self, parts: Sequence[Tensor], x: Tensor) -> list[Tensor]:
-        flat = [p.reshape(-1, s.components * s.width) for p, s in zip(parts, self.shapes, strict=True)]
-        out = []
-        for t in self.types:
-            chunks = [flat[irrep][:, at : at + t.copies] for irrep, at in t.slots]
-            for point in range(t.points):
-                if any(abs(row[point]) > NO_TERM for row in t.rows):
-                    out.append(_combined([row[point] for row in t.rows], chunks))
-                else:
-                    out.append(x.new_zeros(x.shape[0], t.copies))
         return out
 
 
@@ -245,7 +273,8 @@ def _combined(coefficients: Sequence[float], columns: Sequence[Tensor]) -> Tenso
     return out
 
 
-def _joined(pieces: Sequence[Tensor], axis: int) -> Tensor:
+def joined(pieces: Sequence[Tensor], axis: int) -> Tensor:
+    """The concatenation; one piece alone is not copied."""
     return pieces[0] if len(pieces) == 1 else torch.cat(list(pieces), dim=axis)
 
 

@@ -73,13 +73,29 @@ def carry(network: Network, symmetry: BoundSymmetry, *, tolerance: float, box: f
         Per layer and generator one gather and one sort of the weights; no data, no forward pass.
     """
     run = Run(tolerance)
+    pictures, lost, opaque = followed(run, network, symmetry, box)
+    node, outputs = network.nodes[-1], {}
+    if isinstance(node.op, Output):
+        outputs = _close(node, node.op.names, symmetry, pictures, lost, tolerance=tolerance)
+    return Carried(pictures, lost, run.relations, outputs, opaque)
+
+
+def followed(
+    run: Run, network: Network, symmetry: BoundSymmetry, box: float = 1.0
+) -> tuple[dict[str, Picture], dict[str, str], dict[str, str]]:
+    """The pictures of all values but the output node, and what was lost and why (see `Carried`).
+
+    Args:
+        run: How coordinates are chosen at nonlinearities.
+        network: The traced network.
+        symmetry: The action on its inputs.
+        box: Inputs with ``|x| <= box`` are covered by the bounds.
+    """
     pictures: dict[str, Picture] = {}
     lost: dict[str, str] = {}
     opaque: dict[str, str] = {}
-    outputs: dict[str, OutputRelation] = {}
     for node in network.nodes:
         if isinstance(node.op, Output):
-            outputs = _close(node, node.op.names, symmetry, pictures, lost, tolerance=tolerance)
             continue
         if any(name in lost for name in node.inputs):
             lost[node.name] = ""
@@ -90,7 +106,7 @@ def carry(network: Network, symmetry: BoundSymmetry, *, tolerance: float, box: f
             lost[node.name] = str(reason)
         except Lost as reason:
             lost[node.name] = opaque[node.name] = str(reason)
-    return Carried(pictures, lost, run.relations, outputs, opaque)
+    return pictures, lost, opaque
 
 
 @dataclass(frozen=True, eq=False)

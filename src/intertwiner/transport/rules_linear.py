@@ -70,8 +70,8 @@ def conv(run: Run, node: Node, op: Conv, x: Picture) -> Picture:
     x = promote(x, (0,))
     if x.features != (0,):
         raise Lost("a convolution reads positions that an earlier layer has mixed with the features")
-    induced = [_induced(op, grid, x.shape[1:]) for grid in x.grids]
-    weight = _dense_kernel(op)  # (out, in, K)
+    induced = [induced_by(op, grid, x.shape[1:]) for grid in x.grids]
+    weight = dense_kernel(op)  # (out, in, K)
     padded = op.padding_mode == "zeros" and (op.transposed or any(a or b for a, b in op.padding))
     blocks: dict[str, Block] = {}
     sources: dict[str, Source] = {}
@@ -103,7 +103,7 @@ def _kernel_product(weight: ndarray, block: Block) -> ndarray:
     return dense(_product(flat, block)).reshape(outs, size, -1).transpose(0, 2, 1).reshape(outs, -1)
 
 
-def _dense_kernel(op: Conv) -> ndarray:
+def dense_kernel(op: Conv) -> ndarray:
     """The kernel as (out, in, K) without groups."""
     weight = op.weight.array
     if op.transposed:
@@ -124,7 +124,12 @@ def _dense_kernel(op: Conv) -> ndarray:
     return out
 
 
-def _induced(op: Conv, grid: TensorAction, size: tuple[int, ...]) -> tuple[Monomial, Monomial]:
+def induced_by(op: Conv, grid: TensorAction, size: tuple[int, ...]) -> tuple[Monomial, Monomial]:
+    """Where a grid map moves the positions of the result and of the kernel.
+
+    Raises:
+        Lost: The map does not respect stride and padding.
+    """
     axes = tuple(range(1, len(size) + 1))
     try:
         found = induced_grid(

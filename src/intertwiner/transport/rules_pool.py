@@ -27,12 +27,12 @@ def pool(run: Run, node: Node, op: Pool, x: Picture) -> Picture:
     if set(space) & set(x.features):
         raise Lost("a pool over positions that an earlier layer has mixed with the features")
     shape = tuple(node.sample_shape)
-    grids = tuple(_pooled(op, grid, space, shape) for grid in x.grids)
+    grids = tuple(pooled(op, grid, space, shape) for grid in x.grids)
     border = op.reduction == "avg" and op.count_include_pad and any(a or b for a, b in op.padding)
     return elsewhere(replace(x, shape=shape, grids=grids), node.name, constant=border or op.divisor is not None)
 
 
-def _pooled(op: Pool, grid: TensorAction, space: tuple[int, ...], shape: tuple[int, ...]) -> TensorAction:
+def pooled(op: Pool, grid: TensorAction, space: tuple[int, ...], shape: tuple[int, ...]) -> TensorAction:
     size = tuple(grid.shape[a] for a in space)
     matrix = grid_matrix(grid, space)
     try:

@@ -1,0 +1,65 @@
+r"""A twin as a graph of records: tied parameters, and how G moves the channels of every value.
+
+The channels of a value are one axis (or the last one of a flattened value); G moves them by signed permutations, beside
+whatever it does to positions. A parameter of shape (rows, ...) is an intertwiner: its entries are tied along orbits of
+(row, rest), so the graph is equivariant bit for bit in every float type (``tied``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import fx
+
+from intertwiner.network import Network
+from intertwiner.network import node as ir
+from intertwiner.network.emit import to_module
+from intertwiner.rewrite.tied import Action, Tied
+
+
+@dataclass(frozen=True, eq=False)
+class TwinGraph:
+    """An exactly equivariant network.
+
+    Args:
+        network: The original: how inputs are called and how outputs nest.
+        graph: The records of the twin, in topological order, with parameters in float64.
+        actions: By node name, how every generator moves the channels of its value (of a flattened value: all of it).
+        ties: By parameter name, which entries of ``array.reshape(len(array), -1)`` are tied.
+    """
+
+    network: Network
+    graph: Mapping[str, ir.Node]
+    actions: Mapping[str, Action]
+    ties: Mapping[str, Tied]
+
+    def module(self, dtype: torch.dtype | None = None) -> fx.GraphModule:
+        """A plain module in evaluation mode, of the original's type unless another is asked for."""
+        return to_module(self.network, self.graph, dtype=dtype)
+
+    @property
+    def params(self) -> dict[str, ir.Param]:
+        """Every tied parameter by name."""
+        found = {p.name: p for node in self.graph.values() for p in node.op.params}
+        return {name: found[name] for name in self.ties}
+
+    @property
+    def free_parameters(self) -> int:
+        """Dimension of the spaces of intertwiners and invariant biases."""
+        return sum(t.count for t in self.ties.values())
+
+    def with_arrays(self, arrays: Mapping[str, np.ndarray]) -> TwinGraph:
+        """The same twin with other values of some parameters, projected to intertwiners."""
+        graph = {}
+        for name, node in self.graph.items():
+            changes = {}
+            for field, param in vars(node.op).items():
+                if isinstance(param, ir.Param) and param.name in arrays:
+                    tie = self.ties[param.name]
+                    array = np.asarray(arrays[param.name], dtype=np.float64).reshape(tie.label.shape)
+                    changes[field] = replace(param, array=tie.project(array).reshape(param.shape))
+            graph[name] = replace(node, op=replace(node.op, **changes)) if changes else node
+        return replace(self, graph=graph)
