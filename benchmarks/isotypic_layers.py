@@ -4,32 +4,51 @@ A layer takes (batch, width) to ReLU(W x + b) between regular representations of
 type; transforms to the isotypic basis and back, bias and ReLU are inside both times. Both layers are compiled with the
 same settings; times alternate in one run, and the ratio is the median over rounds. The outputs are compared in the
 same run, relative to the largest output. Theory allows 16/3 (D4) and 2 (C2) by multiply-adds.
+
+Whole networks: an exactly equivariant twin of 784-512-512-10 on images of 28 x 28, hidden layers in regular orbits, as
+``rewrite.compile`` makes it, beside the plain network and beside averaging that over the group, all compiled. The
+average is one pass over all moved copies of the batch at once. Weights are random: they do not matter for time.
 """
 
 from __future__ import annotations
 
-import resource
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import nn
 
 from intertwiner.algebra import Group, GSet, Orbit, Representation, cyclic, dihedral, trivial_subgroup
+from intertwiner.network import node as ir
+from intertwiner.network import trace
+from intertwiner.numerics.monomial import Monomial
 from intertwiner.numerics.tolerance import BLOCKS_WIN
 from intertwiner.report.figures import Claim, benchmark_arguments, figures
 from intertwiner.report.words import number
+from intertwiner.rewrite.compile import compiled
+from intertwiner.rewrite.cost import twin_multiply_adds
 from intertwiner.rewrite.executors import Run, alternating, compiled_alone
+from intertwiner.rewrite.fastest_twin import block_choices
 from intertwiner.rewrite.isotypic import IsotypicLinear
 from intertwiner.rewrite.isotypic_orbits import grouped_form
+from intertwiner.rewrite.tied import tied, trivial
+from intertwiner.rewrite.twin import TwinGraph
 
 BOUNDS = {("D4", 1024): 3.0, ("C2", 1024): 1.6, ("D4", 4096): 4.5, ("C2", 4096): 1.6}
 WIDTHS = (1024, 4096, 64, 128, 256, 512)
+ORIGINAL = (784, 512, 512, 10)
+NETWORKS = (
+    ("D4", 1440, "about the multiply-adds of the original", 5.0),
+    ("D4", 960, "about half of them", 8.0),
+    ("C2", 700, "about 0.8 of them", 1.7),
+)
+"""Group, hidden width, what it costs, and how many times faster than averaging it must be."""
 SAME = 1e-5
 NEVER_SLOWER = 1.05
-ATTEMPTS = 10
 
 Series = Callable[[Mapping[str, Run], torch.Tensor], dict[str, list[float]]]
 
@@ -66,34 +85,6 @@ def layer_of(group: Group, width: int, seed: int) -> IsotypicLinear:
     return IsotypicLinear(rho, rho, activation=nn.ReLU(), seed=seed)
 
 
-def undisturbed(runs: Mapping[str, Run], example: torch.Tensor, rounds: int) -> dict[str, list[float]]:
-    """As ``alternating``, keeping the rounds of one call each in which the system took no processor from us.
-
-    Where fewer than five such rounds come in ``ATTEMPTS`` times as many tries, all rounds count.
-    """
-    kept: dict[str, list[float]] = {name: [] for name in runs}
-    every: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(ATTEMPTS * rounds):
-        before, seconds = preempted(), {}
-        for name, run in runs.items():
-            run(example)
-            start = time.perf_counter()
-            run(example)
-            seconds[name] = time.perf_counter() - start
-        for times in (every, kept) if preempted() == before else (every,):
-            for name, value in seconds.items():
-                times[name].append(value)
-        if len(kept["dense"]) == rounds:
-            break
-        time.sleep(0.002)
-    return kept if len(kept["dense"]) >= 5 else every
-
-
-def preempted() -> int:
-    """How often a thread of this process lost its processor to another process."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-
-
 def measure(layer: IsotypicLinear, batch: int, series: Series) -> Measured:
     """The compiled blocks beside the compiled dense layer."""
     example = torch.randn(batch, layer.in_features, generator=torch.Generator().manual_seed(1))
@@ -116,6 +107,81 @@ def measure(layer: IsotypicLinear, batch: int, series: Series) -> Measured:
     )
 
 
+class Average(nn.Module):
+    """The group average of a network on square images with invariant outputs, all moved batches in one pass."""
+
+    def __init__(self, network: nn.Module, group: Group, side: int) -> None:
+        super().__init__()
+        self.network, self.side, self.full = network, side, group.order == 8
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        image = x.reshape(-1, self.side, self.side)
+        moved = [image, image.flip(1, 2)]
+        if self.full:
+            turned = image.transpose(1, 2)
+            moved += [turned, turned.flip(1, 2), *(i.flip(k) for i in (image, turned) for k in (1, 2))]
+        answers = self.network(torch.cat(moved).reshape(-1, self.side**2))
+        return answers.reshape(len(moved), -1, answers.shape[1]).mean(0)
+
+
+def perceptron(widths: Sequence[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for a, b in pairwise(widths):
+        layers += [nn.Linear(a, b), nn.ReLU()]
+    return nn.Sequential(*layers[:-1]).eval()
+
+
+def random_twin(group: Group, width: int) -> TwinGraph:
+    """Regular orbits in both hidden layers, coordinates in the order of the pixels and of ``GSet``."""
+    side = round(ORIGINAL[0] ** 0.5)
+    pixels = np.arange(side**2).reshape(side, side)
+    turn = np.rot90(pixels, 2 if group.order == 2 else 1)
+    moves = [turn] if group.order == 2 else [turn, pixels[:, ::-1]]
+    pixel = tuple(Monomial(m.ravel()) for m in moves)
+    hidden = tuple(m for m in regular(group, width).images if isinstance(m, Monomial))
+    out = trivial(len(pixel), ORIGINAL[-1])
+    network = trace(perceptron([ORIGINAL[0], width, width, ORIGINAL[-1]]), torch.zeros(2, ORIGINAL[0]))
+    actions, ties, arrays = {}, {}, {}
+    for name, node in network.graph.items():
+        actions[name] = {ORIGINAL[0]: pixel, width: hidden, ORIGINAL[-1]: out}.get((0, *node.shape)[-1], out)
+        if isinstance(node.op, ir.Linear) and node.op.bias is not None:
+            read = actions[node.inputs[0]]
+            for param, columns in ((node.op.weight, read), (node.op.bias, trivial(len(pixel)))):
+                ties[param.name], arrays[param.name] = tied(actions[name], columns), param.array
+    return TwinGraph(network, network.graph, actions, ties).with_arrays(arrays)
+
+
+def network_claims(batch: int, series: Series) -> list[Claim]:
+    """Twins beside the original and its group average."""
+    original, claims = perceptron(ORIGINAL), []
+    example = torch.randn(batch, ORIGINAL[0], generator=torch.Generator().manual_seed(1))
+    cost = sum(a * b for a, b in pairwise(ORIGINAL))
+    for name, width, words, bound in NETWORKS:
+        group = {"D4": dihedral(4), "C2": cyclic(2)}[name]
+        twin = random_twin(group, width)
+        layers = block_choices(twin)["blocks"]
+        share = twin_multiply_adds(twin, layers) / cost
+        average = Average(original, group, round(ORIGINAL[0] ** 0.5))
+        modules = {"twin": compiled(twin, layers), "original": original, "average": average, "dense": twin.module()}
+        runs = {key: compiled_alone(module) for key, module in modules.items()}
+        with torch.no_grad():
+            expected = modules["dense"](example)
+            difference = float((runs["twin"](example) - expected).abs().max() / expected.abs().max())
+            times = series(runs, example)
+        ratio, beside = (quotient(times[key], times["twin"]) for key in ("average", "original"))
+        note = (
+            f"{words}, {number(share)} x; {number(1e3 * statistics.median(times['twin']))} ms against "
+            f"{number(1e3 * statistics.median(times['average']))} ms; {number(1 / beside)} x the original's time, "
+            f"{number(quotient(times['dense'], times['twin']))} times faster than the twin without blocks"
+        )
+        title = f"twin of {'-'.join(map(str, ORIGINAL))}, {name}, width {width}"
+        claims.append(Claim(f"{title}: times faster than averaging", ratio, bound, ">=", note=note))
+        claims.append(
+            Claim(f"{title}: difference from the dense twin", difference, SAME, note="over the largest output")
+        )
+    return claims
+
+
 def quotient(above: list[float], below: list[float]) -> float:
     """Median over rounds."""
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
@@ -126,9 +192,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=15, help="alternating rounds of each ratio, at least 5")
     parser.add_argument("--batch", type=int, default=256, help="rows per call; the bounds are for 256")
     parser.add_argument("--threads", type=int, help="threads of torch; all cores by default")
-    parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS, help="multiples of 8")
+    parser.add_argument("--widths", type=int, nargs="*", default=WIDTHS, help="of single layers, multiples of 8")
     parser.add_argument("--cpu-time", action="store_true", help="one thread, processor time: beside other work")
-    parser.add_argument("--undisturbed", action="store_true", help="only rounds in which no thread was preempted")
     arguments = parser.parse_args()
     if arguments.threads or arguments.cpu_time:
         torch.set_num_threads(1 if arguments.cpu_time else arguments.threads)
@@ -137,8 +202,6 @@ def main() -> int:
     clock = time.process_time if arguments.cpu_time else time.perf_counter
 
     def series(runs: Mapping[str, Run], example: torch.Tensor) -> dict[str, list[float]]:
-        if arguments.undisturbed:
-            return undisturbed(runs, example, rounds)
         return alternating(runs, example, rounds, clock)
 
     claims, worst, slowest, share = [], 0.0, 0.0, 1.0
@@ -155,10 +218,11 @@ def main() -> int:
             )
             bound = BOUNDS.get((group.name, width))
             claims.append(Claim(f"{group.name}, width {width}: times faster", found.ratio, bound, ">=", note=note))
+    claims += [] if arguments.quick else network_claims(arguments.batch, series)
     claims.append(Claim("largest difference from the dense layer", worst, SAME, note="over the largest output"))
     note = f"blocks chosen where they take at most {BLOCKS_WIN} of the time; judged on rounds of its own"
     claims.append(Claim("chosen layer over dense layer, worst width", slowest, NEVER_SLOWER, note=note))
-    note = "least over the layers; far below 1 the times are those of a busy machine, see --undisturbed and --cpu-time"
+    note = "least over the layers; far below 1 the times are those of a busy machine, see --cpu-time"
     claims.append(Claim("share of the processors while timing", share, note=note))
     return figures(claims, title=f"isotypic layers, float32, batch {arguments.batch}", arguments=arguments)
 

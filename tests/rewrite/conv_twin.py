@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -9,11 +12,13 @@ from torch import Tensor, nn
 from intertwiner.algebra import GSet, Orbit, dihedral, subgroup_classes
 from intertwiner.network import Conv, Linear, Network, trace
 from intertwiner.numerics.monomial import Monomial
+from intertwiner.rewrite.certificate import Certificate
 from intertwiner.rewrite.tied import Action, Tied, tied, trivial
 from intertwiner.rewrite.twin import TwinGraph
 from intertwiner.symmetry import Symmetry, TensorAction, image, invariant
 from intertwiner.testing import Cell, planted_network
 from intertwiner.testing.planted import permutations
+from intertwiner.verdict import Kind, Verdict
 
 D4 = dihedral(4)
 PLANE = Symmetry(D4, image(D4), invariant())
@@ -82,3 +87,13 @@ def moved(twin: TwinGraph) -> nn.Module:
     with torch.no_grad():
         module.get_parameter("3.weight")[0, 0, 0, 0] += 0.1
     return module
+
+
+def certificate_of_nothing() -> Certificate:
+    """A certificate with a value of the right type in every field."""
+    plain = {"int": 1, "float": 0.5, "str": "x", "bool": True, "float | None": None}
+    values: dict[str, Any] = {}
+    for f in dataclasses.fields(Certificate):
+        kind = str(f.type)
+        values[f.name] = plain[kind] if kind in plain else () if kind.startswith("tuple") else {}
+    return Certificate(**values | {"verdict": Verdict(Kind.UNDECIDED, "a claim", "no reason")})

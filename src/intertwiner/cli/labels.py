@@ -41,8 +41,6 @@ def read_labels(text: str, words: Words) -> tuple[np.ndarray, Words]:
                 f"--labels {text}: an array is named within one .npz or .safetensors, and --data is "
                 f"{', '.join(words.data)}.\n  Give the labels as a file: --labels labels.npy. Nothing was rewritten."
             )
-        if source.key is None:
-            words = replace(words, data=(_other(first, path, text),))
     if path is None:
         raise WrongUse(f"--labels {text}: expected a file of arrays. Nothing was rewritten.")
     arrays = read_arrays(path, key)
@@ -50,14 +48,27 @@ def read_labels(text: str, words: Words) -> tuple[np.ndarray, Words]:
         raise WrongUse(
             f"--labels {text}: the file holds {', '.join(arrays)}; say which, as in {next(iter(arrays))}:{path}"
         )
+    if key == text and source.key is None:
+        words = replace(words, data=(_other(words.data[0], path, text),))
     return _classes(text, next(iter(arrays.values()))), words
 
 
 def _other(data: str, path: Path, label: str) -> str:
     """The data file as a source of its other array, where there is one other."""
-    names = [name for name in read_arrays(path) if name != label]
+    names = [name for name in _names(path) if name != label]
     before = data[: len(data) - len(str(path))]
     return f"{before}{names[0]}:{path}" if len(names) == 1 and data.endswith(str(path)) else data
+
+
+def _names(path: Path) -> list[str]:
+    """The arrays of a file that was read before; their numbers are left alone."""
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as archive:
+            return list(archive.files)
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return list(file.keys())
 
 
 def _classes(text: str, array: Any) -> np.ndarray:
@@ -75,23 +86,29 @@ def _classes(text: str, array: Any) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def fitting(text: str, labels: np.ndarray, data: Any, limit: int | None) -> np.ndarray:
+def fitting(text: str, labels: np.ndarray, outputs: int, data: Any, limit: int | None) -> np.ndarray:
     """The labels of the samples that are read.
 
     Args:
         text: As they were named.
         labels: All of them.
+        outputs: How many numbers the network answers, one per class.
         data: Tensors with all samples; None where they are counted when they are gone through.
         limit: At most that many samples.
 
     Raises:
-        DataMismatch: Another number of labels than of samples.
+        DataMismatch: Another number of labels than of samples, or a class that the network does not know.
     """
-    if data is not None:
-        count = len(data[0])
-        if len(labels) != count:
-            raise DataMismatch(
-                f"--labels {text}: {len(labels)} labels for {count} samples; every sample has one. "
-                "Nothing was rewritten."
-            )
+    if data is not None and len(labels) != len(data[0]):
+        raise DataMismatch(
+            f"--labels {text}: {len(labels)} labels for {len(data[0])} samples; every sample has one. "
+            "Nothing was rewritten."
+        )
+    largest = int(labels.max(initial=0))
+    if largest >= outputs:
+        raise DataMismatch(
+            f"--labels {text}: class {largest}, and the network answers {outputs} number(s), classes 0 to "
+            f"{outputs - 1}.\n  Usual cause: classes counted from 1, or labels that are no classes. "
+            "Nothing was rewritten."
+        )
     return labels[:limit]

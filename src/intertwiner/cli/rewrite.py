@@ -109,7 +109,8 @@ def _budgets(wish: Wish) -> list[float]:
     if wish.curve is not None and not parts:
         raise WrongUse("--curve is empty; expected budgets, as in 0.25,0.5,1,2. Nothing was rewritten.")
     try:
-        curve = {float(part) for part in parts}
+        # As many digits as the name of a folder has, so that two budgets are never one folder.
+        curve = {float(f"{float(part):g}") for part in parts}
     except ValueError:
         raise WrongUse(f"--curve {wish.curve}: expected numbers, as in 0.25,0.5,1,2. Nothing was rewritten.") from None
     for option, budget in (("--budget", wish.budget), *(("--curve", b) for b in sorted(curve))):
@@ -157,10 +158,16 @@ def _rewritten(wish: Wish, budgets: list[float]) -> tuple[Opened, Found]:
     opened = open_network(words)
     if wish.labels is not None and labels is not None:
         known = None if any(map(names_code, words.data)) else opened.data
-        more["labels"] = fitting(wish.labels, labels, known, wish.words.max_samples)
+        more["labels"] = fitting(wish.labels, labels, _outputs(opened), known, wish.words.max_samples)
     if wish.finetune:
         more["distil"] = wish.finetune
     return opened, _by_budget(opened, symmetry, budgets, more)
+
+
+def _outputs(opened: Opened) -> int:
+    """How many numbers the network answers to one sample."""
+    network = opened.network
+    return math.prod(math.prod(network.node(name).sample_shape) for name in network.nodes[-1].inputs)
 
 
 def _by_budget(opened: Opened, symmetry: Any, budgets: list[float], more: Mapping[str, Any]) -> Found:

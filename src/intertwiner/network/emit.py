@@ -160,6 +160,8 @@ class _Writer:
 
     def _name(self, param: ir.Param) -> str:
         base = module_path(param.name)
+        if any(base.startswith(f"{h}.") for h in self.held):
+            base = module_path(base.replace(".", "_"))  # a tensor stands where a module would have to be
         name, count = base, 0
         while not self._free_for(name, param):
             count += 1
@@ -170,8 +172,7 @@ class _Writer:
     def _free_for(self, name: str, param: ir.Param) -> bool:
         if name in self.held:
             return self.held[name].shape == param.shape and bool(np.array_equal(self.held[name], param.array))
-        # A tensor cannot stand where a module must be, nor the other way round.
-        return not any(h.startswith(f"{name}.") or name.startswith(f"{h}.") for h in self.held)
+        return not any(h.startswith(f"{name}.") for h in self.held)
 
     def _register(self, name: str, param: ir.Param) -> None:
         owner = self.root

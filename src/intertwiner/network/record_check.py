@@ -128,6 +128,8 @@ def _run(graph: Mapping[str, ir.Node], batch: int, more: int) -> None:
             continue
         if math.prod(node.shape) > LARGEST * batch:
             raise damaged(f"node {node.name!r}.shape", f"at most {LARGEST} entries per sample", list(node.shape))
+        if node.batch_axis is not None and node.shape[node.batch_axis] % batch:
+            raise damaged(f"node {node.name!r}.shape", f"a multiple of {batch} on the batch axis", list(node.shape))
         wanted = tuple(s // batch * (batch + more) if a == node.batch_axis else s for a, s in enumerate(node.shape))
         if isinstance(node.op, ir.Input):
             dtype = torch.float32 if is_float(node) else getattr(torch, node.dtype)

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from reprlib import Repr
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,14 @@ AXES, PARTS, TEXT, LIST = 16, 64, 512, 2**24
 NAME = re.compile(r"(?P<name>[^#]+)(#[1-9][0-9]{0,5})?")
 FUNCTION = re.compile(r"[a-z][a-z_0-9]{0,31}(\([-+0-9a-z., '\"]{0,64}\))?")
 
+SHORT = Repr()
+"""Cuts what it shows, however large or deep it is."""
+SHORT.maxlevel, SHORT.maxstring, SHORT.maxother = 3, 60, 60
+
 
 def damaged(where: str, wanted: str, came: Any) -> CorruptFile:
     """The error of everything that a record may not hold."""
-    shown = repr(came)
-    return CorruptFile(f"{where}: expected {wanted}, found {shown if len(shown) < 80 else shown[:77] + '...'}")
+    return CorruptFile(f"{where}: expected {wanted}, found {SHORT.repr(came)}")
 
 
 def keys(record: Any, wanted: tuple[str, ...], where: str) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from keyword import iskeyword
 
 from torch import fx, nn
 
-GLOBALS = frozenset({"self", "torch", "device", "inf", "nan", "NoneType", "fx_pytree", "pytree"})
+GLOBALS = frozenset({"self", "getattr", "torch", "device", "inf", "nan", "NoneType", "fx_pytree", "pytree"})
 """Names that the code of a ``GraphModule`` uses for something else."""
 
 

@@ -85,7 +85,7 @@ def _cost(certificate: Mapping[str, Any]) -> list[Row]:
         Row("multiply-adds", _count(costs.get("original")), told["averaging"], told["twin"], "of one sample"),
         Row("parameters", _count(sizes.get("original")), _count(sizes.get("original")), _count(sizes.get("twin"))),
         Row("free parameters", NOTHING, NOTHING, _count(sizes.get("free")), "independent numbers"),
-        Row("widths", before, f"{before}, {certificate['order']} times", widths(certificate["widths"])),
+        Row("widths", before, f"{before}, {_count(certificate['order'])} times", widths(certificate["widths"])),
     ]
 
 

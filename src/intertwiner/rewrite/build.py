@@ -40,12 +40,15 @@ class Choice:
         live_share: Neurons contributing less than this share of the largest are left out.
         widest: Largest orbit that is offered, in multiples of the layer's original width.
         select_samples: Samples that the selection looks at; the refit looks at all.
+        blocks: Whether fully connected layers run, and are counted, in isotypic blocks: "always", "never", or "auto":
+            where all layers are fully connected and wide.
     """
 
     cosine: float = 0.95
     live_share: float = LIVE_SHARE
     widest: float = 1.0
     select_samples: int = 8192
+    blocks: str = "auto"
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
-from numpy import ndarray
+from torch import nn
 
 from intertwiner.audit.judge import judge
+from intertwiner.audit.subject import Subject
+from intertwiner.network import node as ir
 from intertwiner.numerics.tolerance import tolerance
-from intertwiner.rewrite.layers import TwinChain, multiply_adds
-from intertwiner.rewrite.measure import compare, defect, seconds, traced
-from intertwiner.rewrite.module import ChainModule, to_chain_module
-from intertwiner.rewrite.samples import Samples
+from intertwiner.rewrite.coordinates import channel_axis
+from intertwiner.rewrite.cost import multiply_adds, twin_multiply_adds
+from intertwiner.rewrite.measure import Figures, averaging_runs, defect, seconds, traced
+from intertwiner.rewrite.twin import TwinGraph
 from intertwiner.transport import carry
 from intertwiner.verdict import Verdict
 
@@ -51,6 +52,8 @@ class Certificate:
         data: What the figures were measured on.
         layers: How the hidden layers came about.
         seed: Of everything random.
+        executors: By layer, whether it runs "dense" or in "blocks".
+        training: What distillation did: epochs, steps, seconds, losses; empty without.
     """
 
     verdict: Verdict
@@ -76,6 +79,8 @@ class Certificate:
     data: str
     layers: tuple[Mapping[str, Any], ...]
     seed: int
+    executors: Mapping[str, str] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def cost(self) -> float:
@@ -103,8 +108,8 @@ class Certificate:
             f"{self.verdict.kind}: {self.verdict.claim}",
             f"    {self.verdict.reason}",
             f"widths         {_chain(self.original_widths)} -> {_chain(self.widths)}",
-            f"multiply-adds  {self.multiply_adds['original']} -> {self.multiply_adds['twin']} ({self.cost:.2f} x); "
-            f"averaging {self.multiply_adds['averaging']}",
+            f"multiply-adds  {self.multiply_adds['original']} -> {self.multiply_adds['twin']} ({self.cost:.2f} x"
+            f"{self._blocks()}); averaging {self.multiply_adds['averaging']}",
             f"parameters     {self.parameters['original']} -> {self.parameters['twin']}, "
             f"{self.parameters['free']} of them free",
             f"defect         {self.original_defect:.2g} -> {self.defect_float32:.2g} in float32, "
@@ -121,7 +126,13 @@ class Certificate:
             f"seconds        twin {self.seconds['twin']:.2g}, original {self.seconds['original']:.2g}, averaging "
             f"{self.seconds['averaging']:.2g} ({how}); batch {self.seconds['batch']:.0f}, eager"
         )
+        if self.training:
+            lines.append(f"distilled      {self.training['text']}")
         return "\n".join([*lines, f"on             {self.data}"])
+
+    def _blocks(self) -> str:
+        dense = self.multiply_adds.get("dense", 0)
+        return f", in blocks; dense {dense}" if "blocks" in self.executors.values() else ""
 
 
 def _chain(widths: tuple[int, ...]) -> str:
@@ -136,58 +147,87 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def certify(
-    samples: Samples,
-    chain: TwinChain,
-    module: ChainModule,
-    *,
-    method: str,
-    layers: tuple[Mapping[str, Any], ...],
-    labels: Int[ndarray, " n"] | None = None,
-    seed: int = 0,
-) -> Certificate:
-    """Prove what the weights of the stored twin prove, and measure the rest.
+@dataclass(frozen=True)
+class Story:
+    """How a twin came about and what it was measured on.
 
     Args:
-        samples: The task with its data.
-        chain: The twin in float64.
-        module: The twin as it is handed out.
-        method: "lift" or "selected".
+        method: "lift", or "selected" where orbits were selected and refitted.
         layers: How the hidden layers came about.
-        labels: One class per sample, for accuracies.
+        data: What the figures were measured on.
+        exact: Whether the group average was taken over all of G.
+        blocks: Layers that run in isotypic blocks.
+        training: What distillation did; empty without.
         seed: Of everything random.
+    """
 
-    Raises:
-        DataMismatch: Labels of another number than the samples.
+    method: str
+    layers: tuple[Mapping[str, Any], ...]
+    data: str
+    exact: bool
+    blocks: tuple[str, ...] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+
+def certify(subject: Subject, twin: TwinGraph, module: nn.Module, found: Figures, story: Story) -> Certificate:
+    """Prove what the weights of the twin as it is stored prove, and measure the rest.
+
+    The verdict is that of the dense twin: blocks are its weights in other coordinates, and round differently.
+
+    Args:
+        subject: The original with its symmetry and data.
+        twin: The twin in float64.
+        module: The twin as it is handed out.
+        found: Distances and accuracies.
+        story: How it came about.
 
     Cost:
-        A pass of the original per element that symmetrises the data, a few of the twin, and about fifty batches for
-        the times.
+        A few passes of the twin over some thousand samples, and about fifty batches for the times.
     """
-    task = samples.task
-    figures = compare(samples, chain, labels)
-    single, double = (traced(to_chain_module(chain, t), samples, t) for t in (torch.float32, torch.float64))
-    own = next((n for n in (single, double) if n.dtype == task.network.dtype), None)
-    own = traced(module, samples, task.network.dtype) if own is None else own
-    verdict = judge(own, task.bound, carry(own, task.bound, tolerance=tolerance(own.dtype)), box=1.0, witness=None)
-    original, floor = defect(task.network, samples)
-    if task.network.dtype != torch.float32:
-        floor = defect(task.network.to(torch.float32), samples)[1]
-    order = task.bound.group.order
-    theirs = multiply_adds(task.chain.widths)
+    network, bound = subject.network, subject.symmetry
+    own = traced(twin.module(), subject, network.dtype)
+    verdict = judge(own, bound, carry(own, bound, tolerance=tolerance(own.dtype)), box=1.0, witness=None)
+    if verdict.is_proved and not verdict.exact and twin.is_tied(network.dtype):
+        # Followed to the output, a sum of several writers is rounded; the weights themselves are not.
+        reason = "every weight commutes with the generators bit for bit, and so does everything between the weights"
+        verdict = replace(verdict, reason=reason, exact=True, bound=0.0)
+    handed = own if not story.blocks else traced(module, subject, network.dtype)
+    defects = {
+        dtype: defect(handed if dtype == network.dtype else handed.to(dtype), subject)[0]
+        for dtype in (torch.float32, torch.float64)
+    }  # fmt: skip
+    original, floor = defect(network, subject)
+    if network.dtype != torch.float32:
+        floor = defect(network.to(torch.float32), subject)[1]
+    theirs, order = multiply_adds(network.graph), bound.group.order
+    layers = [name for name, node in twin.graph.items() if isinstance(node.op, (ir.Linear, ir.Conv))]
     return Certificate(
-        verdict=verdict, group=task.bound.group.name, order=order, method=method,
-        dtype=str(own.dtype).removeprefix("torch."),
-        defect_float64=defect(double, samples)[0], defect_float32=defect(single, samples)[0],
+        verdict=verdict, group=bound.group.name, order=order, method=story.method,
+        dtype=str(network.dtype).removeprefix("torch."),
+        defect_float64=defects[torch.float64], defect_float32=defects[torch.float32],
         original_defect=original, noise_floor=floor,
-        distance_original=figures.original, distance_average=figures.average, average_exact=samples.exact,
-        original_distance_average=figures.spread, accuracy=figures.right,
-        widths=chain.widths, original_widths=task.chain.widths,
+        distance_original=found.original, distance_average=found.average, average_exact=story.exact,
+        original_distance_average=found.spread, accuracy=found.right,
+        widths=layer_widths(twin.graph), original_widths=layer_widths(network.graph),
         parameters={
-            "twin": sum(p.numel() for p in module.parameters()), "original": task.network.parameters,
-            "free": chain.free_parameters,
+            "twin": sum(p.numel() for p in module.parameters()), "original": network.parameters,
+            "free": twin.free_parameters,
         },
-        multiply_adds={"twin": chain.multiply_adds, "original": theirs, "averaging": theirs * order},
-        seconds=seconds(samples, module), averaging_measured=not samples.closed and samples.exact,
-        data=f"{figures.samples} samples of {task.subject.source}, {samples.note}", layers=layers, seed=seed,
+        multiply_adds={
+            "twin": twin_multiply_adds(twin, story.blocks), "dense": multiply_adds(twin.graph), "original": theirs,
+            "averaging": theirs * order,
+        },
+        seconds=seconds(subject, module), averaging_measured=averaging_runs(subject),
+        data=story.data, layers=story.layers, seed=story.seed,
+        executors={name: "blocks" if name in story.blocks else "dense" for name in layers}, training=story.training,
     )  # fmt: skip
+
+
+def layer_widths(graph: Mapping[str, ir.Node]) -> tuple[int, ...]:
+    """Channels that the first layer reads, then what every linear map and convolution writes."""
+    written = [node for node in graph.values() if isinstance(node.op, (ir.Linear, ir.Conv))]
+    if not written:
+        return ()
+    read = written[0].op.weight.shape[1]  # type: ignore[attr-defined]
+    return (read, *(node.shape[channel_axis(node)] for node in written))

@@ -2,7 +2,7 @@ r"""A twin as a plain module in which some fully connected layers run in isotypi
 
 The records are written out by ``network.emit``; then every named layer becomes a ``FrozenIsotypicLinear`` with the
 pointwise function behind it. Between fully connected layers the order of neurons is free: it is changed once so that no
-layer gathers its orbits, and two such layers in a row hand their neurons over in columns under ``torch.compile``.
+layer gathers its orbits, and two such layers in a row hand their neurons over in pieces under ``torch.compile``.
 """
 
 from __future__ import annotations
@@ -74,8 +74,9 @@ def compiled(
         previous[follower.name if follower else name] = name
     for name, layer in layers.items():
         before = previous.get(graph[name].inputs[0])
-        if before is not None and _columns_fit(layers[before], layer, graph[name], _users(graph, before, previous)):
+        if before is not None and _pieces_fit(layers[before], layer, graph[name], _users(graph, before, previous)):
             layers[before].hands_on = True
+            layers[before].turned = layer.turned = True
     module = to_module(twin.network, graph, dtype=dtype)
     dtype = twin.network.dtype if dtype is None else dtype
     _replace(module, graph, {name: layer.to(dtype=dtype, device=twin.network.device) for name, layer in layers.items()})
@@ -91,10 +92,10 @@ def _layer(plan: Plan, name: str, activation: nn.Module | None, group: Group) ->
     actions: tuple[Action, Action] = (plan.actions[node.inputs[0]], plan.actions[name])
     rho_in, rho_out = (Representation(group, a, dimension=a[0].dimension) for a in actions)
     found = IsotypicLinear.from_dense(
-        op.weight.array.reshape(op.weight.shape[:2]),
+        torch.tensor(op.weight.array.reshape(op.weight.shape[:2])),
         rho_in,
         rho_out,
-        bias=None if op.bias is None else op.bias.array,
+        bias=None if op.bias is None else torch.tensor(op.bias.array),
     )
     if found.relative > TOLERANCE["float64"]:
         raise CannotRewrite(
@@ -122,8 +123,8 @@ def _users(graph: Mapping[str, ir.Node], name: str, previous: Mapping[str, str])
     return sum(sum(i in ends for i in node.inputs) for node in graph.values())
 
 
-def _columns_fit(before: FrozenIsotypicLinear, after: FrozenIsotypicLinear, node: ir.Node, users: int) -> bool:
-    """Whether a layer may take the neurons of another one as they stand in columns."""
+def _pieces_fit(before: FrozenIsotypicLinear, after: FrozenIsotypicLinear, node: ir.Node, users: int) -> bool:
+    """Whether a layer may take the neurons of another one as they stand in pieces."""
     out, into = before.out, after.into
     plain = not (out.gathered or into.gathered or out.signed or into.signed)
     same = [(t.points, t.copies) for t in out.types] == [(t.points, t.copies) for t in into.types]

@@ -4,10 +4,13 @@ Every parameter is ``W = sign * c[label]`` (``tied``), and c is what is trained,
 every step. Twin and target are both equivariant: the loss at gx is the loss at x, and moved samples would add nothing.
 
 *Which coordinates.* c is one number per orbit of entries and the step is Adam's, on the Reynolds mean of the dense
-gradient: to rounding, the step that Adam makes on the dense matrix with its gradient projected to Hom_G. In orthonormal
-coordinates ``sqrt(size) c`` Adam would move entries of an orbit of n by ``rate / sqrt(n)``: the same but for the rate
-where all orbits are as long, and slower for long orbits beside short ones for no reason in the network. A plain
-gradient step would need the orthonormal ones. Norms of gradients are Frobenius norms of dense matrices.
+gradient: to rounding, the step that Adam makes on the dense matrix with its gradient projected to Hom_G, so a rate
+means what it means there. In the orthonormal coordinates ``sqrt(size) c``, which a plain gradient step would need, Adam
+moves entries of an orbit of n by ``rate / sqrt(n)``. With the rate tuned for each, both do as well (MNIST, orbits of 1
+to 8 neurons: accuracies of 0.921 and 0.920). Norms of gradients are Frobenius norms of dense matrices.
+
+*Which loss.* On MNIST under D4 (784-512-512-10, 2.5 epochs, the average is right on 0.968) "soft" ends at an accuracy
+of 0.957 and "squared" at 0.952 (two seeds each); labels in addition moved the former by less than 0.001.
 """
 
 from __future__ import annotations
@@ -136,7 +139,7 @@ def distil(
     student = student_of(twin)
     data = lesson(student, inputs, target, labels)
     goal = criterion(data.target[: data.train], loss, temperature, label_share if labels is not None else 0.0)
-    plan = _Plan(epochs, min(batch, data.train), rate, stop_share, seed, progress or (lambda *_: None))
+    plan = Plan(epochs, min(batch, data.train), rate, stop_share, seed, progress or (lambda *_: None))
     start = time.perf_counter()
     best, losses, steps = _train(student, data, goal, plan)
     seconds = time.perf_counter() - start
@@ -150,7 +153,7 @@ def distil(
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """How long and how fast."""
 
     epochs: float
@@ -167,14 +170,14 @@ class _Plan:
 
 
 def _train(
-    student: Student, data: Lesson, goal: Criterion, plan: _Plan
+    student: Student, data: Lesson, goal: Criterion, plan: Plan
 ) -> tuple[list[Tensor] | None, tuple[float, ...], int]:
     """The best coordinates (None: the start), the held-out losses, and the steps made."""
     per_epoch = data.train // plan.batch
     total = max(1, round(plan.epochs * per_epoch))
     optimiser = torch.optim.Adam(student.coordinates, plan.rate)
     student.expand()
-    losses = [data.held_loss(student.module, goal, plan.batch, torch.float32)]
+    losses = [_held_loss(student, data, goal, plan, 0)]
     best: list[Tensor] | None = None
     usual, step = 0.0, 0
     for step, chosen in enumerate(_batches(data.train, plan, total), 1):
@@ -186,12 +189,12 @@ def _train(
         norm, seen = student.collect(), float(value.detach())
         if not math.isfinite(norm) or not math.isfinite(seen):
             raise Diverged(_diverged(f"the loss or its gradient at step {step} of {total}", seen, plan.rate))
-        usual = _clip(student, norm, usual)
+        usual = clip(student, norm, usual)
         optimiser.step()
         student.expand()
         plan.progress(step, total, seen)
         if step % per_epoch == 0 or step == total:
-            losses.append(data.held_loss(student.module, goal, plan.batch, torch.float32))
+            losses.append(_held_loss(student, data, goal, plan, step))
             if losses[-1] < min(losses[:-1]):
                 best = [c.clone() for c in student.coordinates]
             if losses[-1] <= plan.stop_share * losses[0]:
@@ -199,7 +202,14 @@ def _train(
     return best, tuple(losses), step
 
 
-def _clip(student: Student, norm: float, usual: float) -> float:
+def _held_loss(student: Student, data: Lesson, goal: Criterion, plan: Plan, step: int) -> float:
+    loss = data.held_loss(student.module, goal, plan.batch, torch.float32)
+    if not math.isfinite(loss):
+        raise Diverged(_diverged(f"the held-out loss after {step} steps", loss, plan.rate))
+    return loss
+
+
+def clip(student: Student, norm: float, usual: float) -> float:
     """Cut a gradient that is long beside the last ones, in place; the new running mean of the norms."""
     most = CLIP * usual if usual > 0 else norm
     if norm > most:
@@ -209,7 +219,7 @@ def _clip(student: Student, norm: float, usual: float) -> float:
     return 0.95 * usual + 0.05 * min(norm, most) if usual > 0 else norm
 
 
-def _batches(train: int, plan: _Plan, total: int) -> Iterator[Tensor]:
+def _batches(train: int, plan: Plan, total: int) -> Iterator[Tensor]:
     """Whole batches of shuffled epochs."""
     generator = torch.Generator().manual_seed(plan.seed)
     done, whole = 0, train // plan.batch * plan.batch

@@ -13,7 +13,9 @@ CLOSURE_LIMIT = 4
 """A latent space may grow to this many times its width; beyond it the network is not near an equivariant one."""
 
 
-def lift_graph(network: Network, symmetry: BoundSymmetry, *, tolerance: float, growth: float = CLOSURE_LIMIT) -> TwinGraph:
+def lift_graph(
+    network: Network, symmetry: BoundSymmetry, *, tolerance: float, growth: float = CLOSURE_LIMIT
+) -> TwinGraph:
     r"""The group average as one layerwise equivariant network.
 
     First every value is pictured in the coordinates of the lift (``closing``); then channels of each latent space are

@@ -27,7 +27,7 @@ ODD = (nn.Identity, nn.Tanh, nn.Softsign, nn.Tanhshrink, nn.Softshrink, nn.Hards
 
 
 Neurons = Tensor | list[Tensor]
-"""Rows ``(..., n)``; inside a compiled graph also the columns of ``IsotypicTransform``."""
+"""Rows ``(..., n)``; inside a compiled graph also the pieces of ``IsotypicTransform``."""
 
 
 class _Layer(ExactBuffers):
@@ -41,8 +41,9 @@ class _Layer(ExactBuffers):
         self.into = IsotypicTransform(layouts[0], self.irreps, dtype)
         self.out = IsotypicTransform(layouts[1], self.irreps, dtype)
         self.activation = activation
-        # Whether the one reader takes columns: only who joins two layers can know, see ``compile``.
+        # Set by who joins layers (``compile``): whether the one reader takes pieces, and whether they are turned.
         self.hands_on = False
+        self.turned = False
 
     @property
     def in_features(self) -> int:
@@ -69,25 +70,28 @@ class _Layer(ExactBuffers):
 
     @property
     def written_out(self) -> bool:
-        """Whether ``torch.compile`` sees both transforms written out, with neurons in columns."""
+        """Whether ``torch.compile`` sees both transforms written out, with neurons in pieces."""
         return self.into.written_out and self.out.written_out
 
     def _run(self, x: Neurons, weights: Sequence[Tensor], bias: Tensor | None) -> Neurons:
         if not isinstance(x, Tensor):
-            return self._run_columns(x, weights, bias)
+            return self._run_pieces(x, weights, bias)
         rows = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
         if self.into._compiling() and self.out._compiling():
-            y = self._run_columns(self.into.columns(rows), weights, bias)
+            y = self._run_pieces(self.into.pieces(rows, self.turned), weights, bias)
         else:
             parts = [nn.functional.linear(p, w) for p, w in zip(self.into.analyse(rows), weights, strict=True)]
             y = self.out.synthesise(parts, rows, bias, self.activation)
         return y.reshape(*x.shape[:-1], y.shape[-1]) if isinstance(y, Tensor) and x.dim() != 2 else y
 
-    def _run_columns(self, columns: Sequence[Tensor], weights: Sequence[Tensor], bias: Tensor | None) -> Neurons:
-        inside = self.into.analyse_columns(columns)
-        parts = [[torch.mm(w, p) for p in ps] for w, ps in zip(weights, inside, strict=True)]
-        out = self.out.synthesise_columns(parts, columns[0], bias, self.activation)
-        return out if self.hands_on else self.out.rows(out)
+    def _run_pieces(self, pieces: Sequence[Tensor], weights: Sequence[Tensor], bias: Tensor | None) -> Neurons:
+        inside = self.into.analyse_pieces(pieces, self.turned)
+        parts = [
+            [torch.mm(w, p) if self.turned else nn.functional.linear(p, w) for p in ps]
+            for w, ps in zip(weights, inside, strict=True)
+        ]
+        out = self.out.synthesise_pieces(parts, pieces[0], bias, self.activation, self.turned)
+        return out if self.hands_on else self.out.rows(out, self.turned)
 
 
 class IsotypicLinear(_Layer):

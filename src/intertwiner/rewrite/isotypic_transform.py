@@ -4,10 +4,11 @@
 ``division_basis`` give the row and the slow column, the M copies the fast column, so that a map that commutes with the
 group is one product per irrep. Eagerly and in exported graphs a type is one batched product with its p x p matrix.
 
-Under ``torch.compile`` neurons are columns, arrays ``(orbits, batch)``, one per point of every orbit type, and the
-matrix is written out as p^2 multiply-adds of them. The batch is the fast axis: a gather of neurons moves whole rows,
-no orbit number is cut by the width of a vector register, and from coordinates through bias and activation to the
-coordinates of the next layer the compiler makes one pass over memory that never writes the neurons down.
+Under ``torch.compile`` neurons are pieces, one array per point of every orbit type, and the matrix is written out as p^2
+multiply-adds of them; the compiler fuses these with bias and activation into one pass over memory. A piece is
+``(batch, orbits)``, or ``(orbits, batch)`` where the neurons are turned: then a gather moves whole rows and no orbit
+number is cut by the width of a vector register. Pieces may go from one layer to the next: the compiler then goes from
+coordinates to the coordinates of the next layer without writing the neurons down.
 """
 
 from __future__ import annotations
@@ -159,54 +160,59 @@ class IsotypicTransform(ExactBuffers):
         y = joined(columns, 1)
         return y.index_select(1, self.back) if self.gathered else y
 
-    def columns(self, x: Float[Tensor, "batch n"]) -> list[Float[Tensor, "copies batch"]]:
+    def pieces(self, x: Float[Tensor, "batch n"], turned: bool) -> list[Tensor]:
         """The neurons by orbit type and point."""
-        # Written down once: read transposed by every consumer it would be read against the grain each time.
-        x = x.t().contiguous()
+        axis = _axis(turned)
+        # Turned once and written down: else every reader would read against the grain.
+        x = x.t().contiguous() if turned else x
         if self.gathered:
-            x = x.index_select(0, self.order)
+            x = x.index_select(axis, self.order)
         if self.signed:
-            x = x * self.signs[:, None]
-        return list(x.split([t.copies for t in self.types for _ in range(t.points)]))
+            x = x * _along(self.signs, turned)
+        return list(x.split([t.copies for t in self.types for _ in range(t.points)], dim=axis))
 
-    def rows(self, columns: Sequence[Float[Tensor, "copies batch"]]) -> Float[Tensor, "batch n"]:
-        """The inverse of ``columns``; signs are those of ``synthesise_columns``."""
-        y = joined(columns, 0)
-        return (y.index_select(0, self.back) if self.gathered else y).t()
+    def rows(self, pieces: Sequence[Tensor], turned: bool) -> Float[Tensor, "batch n"]:
+        """The neurons in their own order, of pieces as ``synthesise_pieces`` gives them."""
+        axis = _axis(turned)
+        y = joined(pieces, axis)
+        y = y.index_select(axis, self.back) if self.gathered else y
+        return y.t() if turned else y
 
-    def analyse_columns(self, columns: Sequence[Tensor]) -> list[list[Float[Tensor, "em batch"]]]:
-        """The isotypic coordinates, ``d / e`` arrays per irrep."""
+    def analyse_pieces(self, pieces: Sequence[Tensor], turned: bool) -> list[list[Tensor]]:
+        """The isotypic coordinates, ``d / e`` arrays of ``e M`` neurons per irrep."""
         chunks: list[dict[int, Tensor]] = [{} for _ in self.shapes]
         first = 0
         for t in self.types:
-            points = columns[first : first + t.points]
+            points = pieces[first : first + t.points]
             first += t.points
             for row, (irrep, at) in zip(t.rows, t.slots, strict=True):
                 chunks[irrep][at] = _combined(row, points)
         return [
-            [joined([c[at] for at in sorted(c) if at // s.width == i], 0) for i in range(s.components)]
+            [joined([c[at] for at in sorted(c) if at // s.width == i], _axis(turned)) for i in range(s.components)]
             for c, s in zip(chunks, self.shapes, strict=True)
         ]
 
-    def synthesise_columns(
-        self, parts: Sequence[Sequence[Tensor]], like: Tensor, bias: Tensor | None, then: Pointwise | None
-    ) -> list[Float[Tensor, "copies batch"]]:
-        """As ``synthesise``, on ``d / e`` arrays per irrep; ``like`` is any tensor with the batch as its last axis."""
-        out: list[Tensor] = []
+    def synthesise_pieces(
+        self, parts: Sequence[Sequence[Tensor]], like: Tensor, bias: Tensor | None, then: Pointwise | None, turned: bool
+    ) -> list[Tensor]:
+        """As ``synthesise``, on ``d / e`` arrays per irrep; ``like`` is any piece of the same batch."""
+        axis, out = _axis(turned), []
         for t in self.types:
             places = [(irrep, *divmod(at, self.shapes[irrep].width)) for irrep, at in t.slots]
-            chunks = [parts[irrep][i][at : at + t.copies] for irrep, i, at in places]
+            chunks = [parts[irrep][i].narrow(axis, at, t.copies) for irrep, i, at in places]
             for point in range(t.points):
                 coefficients = [row[point] for row in t.rows]
                 if any(abs(a) > NO_TERM for a in coefficients):
                     value = _combined(coefficients, chunks)
                 else:
-                    value = like.new_zeros(t.copies, like.shape[-1])
+                    size = (t.copies, like.shape[1]) if turned else (like.shape[0], t.copies)
+                    value = like.new_zeros(size)
                 part = slice(t.start + point * t.copies, t.start + (point + 1) * t.copies)
                 if bias is not None:
-                    value = value + bias[part, None]
+                    value = value + _along(bias[part], turned)
                 if self.signed:
-                    value = value * self.signs[part, None]
+                    value = value * _along(self.signs[part], turned)
+                # Before any concatenation: the compiler fuses into its pieces, not behind it.
                 out.append(value if then is None else then(value))
         return out
 
@@ -271,6 +277,15 @@ def _combined(coefficients: Sequence[float], columns: Sequence[Tensor]) -> Tenso
     for a, c in terms[1:]:
         out = out + c * a
     return out
+
+
+def _axis(turned: bool) -> int:
+    return 0 if turned else 1
+
+
+def _along(values: Tensor, turned: bool) -> Tensor:
+    """One number per neuron, to be broadcast over the batch."""
+    return values[:, None] if turned else values
 
 
 def joined(pieces: Sequence[Tensor], axis: int) -> Tensor:

@@ -80,6 +80,19 @@ def lesson(student: Student, inputs: Tensor, target: Tensor, labels: Tensor | No
 
     Cost:
         One pass over the data, one call of the module on two samples.
+
+    Example:
+        Of 24 samples the last two are held out:
+
+        >>> from intertwiner.network import trace
+        >>> from intertwiner.numerics.monomial import Monomial
+        >>> from intertwiner.rewrite.student import student_of
+        >>> from intertwiner.rewrite.tied import tied, trivial
+        >>> from intertwiner.rewrite.twin import TwinGraph
+        >>> net = trace(torch.nn.Linear(2, 1), torch.zeros(1, 2))
+        >>> student = student_of(TwinGraph(net, net.graph, {}, {"weight": tied(trivial(1), [Monomial([1, 0])])}))
+        >>> lesson(student, torch.zeros(24, 2), torch.zeros(24, 1)).train
+        22
     """
     network = student.twin.network
     _one_to_one(network)
@@ -87,7 +100,8 @@ def lesson(student: Student, inputs: Tensor, target: Tensor, labels: Tensor | No
     if _mismatch(spec.shape, spec.free_axes, inputs) or len(inputs) != len(target):
         raise DataMismatch(
             f"inputs of shape {tuple(inputs.shape)} came with a target of shape {tuple(target.shape)}; the network "
-            f"takes samples of shape {tuple(spec.shape[1:])}, and the target has one row for each. Nothing was rewritten."
+            f"takes samples of shape {tuple(spec.shape[1:])}, and the target has one row for each.\n"
+            "  Nothing was rewritten."
         )
     if len(inputs) < 2:
         raise DataTooSmall(f"{len(inputs)} samples: some are trained on and some held out. Nothing was rewritten.")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,13 +18,15 @@ from numpy import ndarray
 from torch import nn
 
 from intertwiner.audit.defect import equivariance_defect
-from intertwiner.audit.subject import BATCH
+from intertwiner.audit.neuron_orbits import ALL_ELEMENTS
+from intertwiner.audit.subject import BATCH, Subject
 from intertwiner.errors import DataMismatch
 from intertwiner.network import Network, trace
 from intertwiner.rewrite.elements import Elements
 from intertwiner.rewrite.forward import before
 from intertwiner.rewrite.layers import TwinChain
 from intertwiner.rewrite.samples import Samples, group_average
+from intertwiner.rewrite.teacher import average_outputs
 
 DEFECT_SAMPLES = 4096
 ROUNDS = 15
@@ -83,37 +86,63 @@ class Figures:
     samples: int = 0
 
 
-def compare(samples: Samples, chain: TwinChain, labels: Int[ndarray, " n"] | None = None) -> Figures:
-    """Twin, original and group average side by side, in float64.
+Answers = Iterable[tuple[ndarray, ndarray, ndarray]]
+"""Batches of what the twin, the original and its group average answer."""
+
+
+def figures(answers: Answers, labels: Int[ndarray, " n"] | None = None) -> Figures:
+    """Distances and accuracies, in float64.
 
     Args:
-        samples: The data.
-        chain: The twin.
+        answers: Twin, original and group average side by side, batch by batch.
         labels: One class per sample.
 
     Raises:
-        DataMismatch: Labels of another number than the samples.
-
-    Cost:
-        One pass of the original for every element that symmetrises, one of the twin.
+        DataMismatch: Labels of another number than the samples, or that are no classes of the output.
     """
     near, far, apart = _Distance(), _Distance(), _Distance()
     right = {name: _Right() for name in ("twin", "original", "average")} if labels is not None else {}
-    twin, at = before(chain.layers), 0
-    for x, values, mean in _with_average(samples):
-        if labels is not None and len(labels) < at + len(x):
-            raise DataMismatch(f"{len(labels)} labels for more than {at + len(x) - 1} samples: nothing was certified")
-        ours = twin(x)
+    at = 0
+    for ours, values, mean in answers:
+        ours, values, mean = (np.asarray(v, dtype=np.float64).reshape(len(v), -1) for v in (ours, values, mean))
+        if labels is not None and len(labels) < at + len(ours):
+            raise DataMismatch(
+                f"{len(labels)} labels for more than {at + len(ours) - 1} samples: nothing was certified"
+            )
         near.add(ours, values)
         far.add(ours, mean)
         apart.add(values, mean)
         for name, answer in (("twin", ours), ("original", values), ("average", mean)) if labels is not None else ():
-            right[name].add(answer, np.asarray(labels)[at : at + len(x)])
-        at += len(x)
+            right[name].add(answer, np.asarray(labels)[at : at + len(ours)])
+        at += len(ours)
     if labels is not None and len(labels) != at:
         raise DataMismatch(f"{len(labels)} labels for {at} samples: nothing was certified")
     share = {name: r.hits / max(r.count, 1) for name, r in right.items()}
     return Figures(near.value, far.value, apart.value, share, at)
+
+
+def chain_answers(samples: Samples, chain: TwinChain) -> Answers:
+    """Of a chain on symmetrised data, in float64: of a closed data set the average costs a gather per element."""
+    twin = before(chain.layers)
+    for x, values, mean in _with_average(samples):
+        yield twin(x), values, mean
+
+
+def graph_answers(subject: Subject, module: nn.Module) -> Answers:
+    """Of any twin for a group of at most 64 elements: one forward of the original per element."""
+    original = subject.network.function(())
+    for (x,) in subject.stream:
+        with torch.no_grad():
+            ours = module(x)
+        mean = average_outputs(subject.network, subject.symmetry, x, batch=len(x))
+        yield tuple(v.double().cpu().numpy() for v in (_first(ours), original((x,))[0][0], mean))  # type: ignore[misc]
+
+
+def _first(value: Any) -> torch.Tensor:
+    """The one tensor of a nested output."""
+    while not isinstance(value, torch.Tensor):
+        value = next(iter(value.values())) if isinstance(value, dict) else value[0]
+    return value
 
 
 def _with_average(samples: Samples) -> Iterator[tuple[ndarray, ndarray, ndarray]]:
@@ -139,57 +168,60 @@ def _with_average(samples: Samples) -> Iterator[tuple[ndarray, ndarray, ndarray]
         yield x, values, np.asarray(total) / len(samples.elements)
 
 
-def defect(network: Network, samples: Samples) -> tuple[float, float | None]:
+def defect(network: Network, subject: Subject) -> tuple[float, float | None]:
     """The largest equivariance defect over the generators, and the noise floor of the network there."""
-    bound, x = samples.task.bound, _data(samples).to(network.dtype)
+    bound, x = subject.symmetry, _data(subject).to(network.dtype)
     batches = [(part,) for part in x.split(BATCH)]
     found = equivariance_defect(network, bound, batches, list(bound.group.generators))
     floors = [d.noise_floor for d in found.values() if d.noise_floor is not None]
     return max(d.value for d in found.values()), max(floors, default=None)
 
 
-def traced(module: nn.Module, samples: Samples, dtype: torch.dtype) -> Network:
+def traced(module: nn.Module, subject: Subject, dtype: torch.dtype) -> Network:
     """The twin as a network on the example of the task, in a given type."""
-    example = tuple(x.to(dtype) for x in samples.task.network.example)
-    return trace(module.to(samples.task.network.device), example)
+    example = tuple(x.to(dtype) for x in subject.network.example)
+    return trace(module.to(subject.network.device), example)
 
 
-def _data(samples: Samples) -> torch.Tensor:
+def _data(subject: Subject) -> torch.Tensor:
     """The first samples, as many as a defect is measured on."""
     held: list[torch.Tensor] = []
-    for (x,) in samples.task.subject.stream:
+    for (x,) in subject.stream:
         held.append(x)
         if sum(map(len, held)) >= DEFECT_SAMPLES:
             break
     return torch.cat(held)[:DEFECT_SAMPLES]
 
 
-def seconds(samples: Samples, module: nn.Module, batch: int = 256) -> dict[str, float]:
+def seconds(subject: Subject, module: nn.Module, batch: int = 256) -> dict[str, float]:
     """Median seconds of one batch: the twin, the original, and averaging the original over the group.
 
     Averaging runs every element for groups of up to 64; beyond that it is |G| times the original, which is said
     where the figure is shown. Original and twin alternate.
     """
-    task = samples.task
-    x = _data(samples)[:batch]
-    original = task.network.function(())
+    bound, x = subject.symmetry, _data(subject)[:batch]
+    original = subject.network.function(())
     with torch.no_grad():
         ours, theirs = _alternating(lambda: module(x), lambda: original((x,)))
-        elements = samples.elements.tolist() if not samples.closed else []
-        if len(elements) == task.bound.group.order:
+        if averaging_runs(subject):
 
             def average() -> None:
                 total = torch.zeros(())
-                for g in elements:
-                    answer = original(task.bound.act_on_input(g, (x,)))[0]
-                    back = task.bound.act_on_output(int(task.bound.group.inverse(g)), answer)
+                for g in range(bound.group.order):
+                    answer = original(bound.act_on_input(g, (x,)))[0]
+                    back = bound.act_on_output(int(bound.group.inverse(g)), answer)
                     total = total + back[0]
 
             average()
             averaging = statistics.median(_timed(average) for _ in range(3))
         else:
-            averaging = theirs * task.bound.group.order
+            averaging = theirs * bound.group.order
     return {"batch": float(len(x)), "twin": ours, "original": theirs, "averaging": averaging}
+
+
+def averaging_runs(subject: Subject) -> bool:
+    """Whether averaging over the group is run to be timed."""
+    return subject.symmetry.group.order <= ALL_ELEMENTS
 
 
 def _alternating(first: Callable[[], object], second: Callable[[], object]) -> tuple[float, float]:

@@ -21,46 +21,67 @@ from intertwiner.numerics.tolerance import MOMENT_RANK
 class Problem:
     """What one reader needs of the space.
 
+    The covariance of all columns is invariant under G, which moves them freely: the rows of one column per orbit of
+    columns hold all of it, and everything is |G| times cheaper.
+
     Args:
-        square: Covariance of all candidates' columns; changed in place.
-        cross: Of the weighted targets with them; changed in place.
+        square: Covariance of those columns (rows) with all columns; changed in place.
+        cross: Of the weighted targets with all columns; changed in place.
         total: Variance of the weighted targets.
         columns: The columns of every candidate orbit.
+        moves: Where every element of G moves the columns.
+        first: Which columns the rows stand for; their images under G are all columns, once each.
     """
 
-    square: Float[ndarray, "n n"]
+    square: Float[ndarray, "r n"]
     cross: Float[ndarray, "t n"]
     total: float
     columns: Sequence[Int[ndarray, " k"]]
+    moves: Int[ndarray, "order n"]
+    first: Int[ndarray, " r"]
 
     def __post_init__(self) -> None:
-        self.own = np.diagonal(self.square).copy()
+        count = self.moves.shape[1]
+        self.back = np.argsort(self.moves, axis=1)
+        # Column c is the image under ``by[c]`` of row ``row[c]``.
+        self.row, self.by = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+        for k, move in enumerate(self.moves):
+            self.row[move[self.first]] = np.arange(len(self.first))
+            self.by[move[self.first]] = k
+        self.own = self.square[self.row, self.back[self.by, np.arange(count)]]
         self.groups: dict[int, list[int]] = {}
         for o, at in enumerate(self.columns):
             self.groups.setdefault(len(at), []).append(o)
+        self.blocks = {
+            size: np.stack([self.columns[o] for o in orbits]) for size, orbits in self.groups.items()
+        }  # fmt: skip
+
+    def entries(self, rows: Int[ndarray, "..."], columns: Int[ndarray, "..."]) -> Float[ndarray, "..."]:
+        """Entries of the whole covariance."""
+        return self.square[self.row[rows], self.back[self.by[rows], columns]]
 
     def gains(self) -> Float[ndarray, " o"]:
         """Variance that every orbit would add now."""
         out = np.zeros(len(self.columns))
-        for orbits in self.groups.values():
-            at = np.stack([self.columns[o] for o in orbits])
-            blocks = self.square[at[:, :, None], at[:, None, :]]
+        for size, at in self.blocks.items():
             seen = self.cross[:, at].transpose(1, 0, 2)
             gram = seen.transpose(0, 2, 1) @ seen
-            value, vector = np.linalg.eigh(blocks)
+            value, vector = np.linalg.eigh(self.entries(at[:, :, None], at[:, None, :]))
             kept = value > MOMENT_RANK * self.own[at].max(axis=1, keepdims=True)
             inverse = np.divide(1.0, value, out=np.zeros_like(value), where=kept)
-            out[orbits] = np.einsum("okj,okl,olj,oj->o", vector, gram, vector, inverse, optimize=True)
+            turned = gram @ vector
+            out[self.groups[size]] = ((vector * turned).sum(1) * inverse).sum(1)
         return out
 
     def take(self, orbit: int) -> None:
         """Deflate by an orbit."""
         at = self.columns[orbit]
-        value, vector = np.linalg.eigh(self.square[np.ix_(at, at)])
+        every = np.arange(self.moves.shape[1])
+        value, vector = np.linalg.eigh(self.entries(at[:, None], at[None, :]))
         kept = value > MOMENT_RANK * self.own[at].max(initial=0.0)
         root = vector[:, kept] / np.sqrt(value[kept])
-        spread, seen = self.square[:, at] @ root, self.cross[:, at] @ root
-        self.square -= spread @ spread.T
+        spread, seen = self.entries(every[:, None], at[None, :]) @ root, self.cross[:, at] @ root
+        self.square -= spread[self.first] @ spread.T
         self.cross -= seen @ spread.T
 
 
@@ -93,9 +114,9 @@ def choose_orbits(problems: Sequence[Problem], sizes: Sequence[int], width: int)
     Example:
         The target is the third channel; the first explains half of it, the second nothing:
 
-        >>> square = np.array([[1.0, 0, 0.5], [0, 1, 0], [0.5, 0, 1]])
-        >>> every = [np.array([k]) for k in range(3)]
-        >>> choose_orbits([Problem(square, np.array([[0.5, 0, 1]]), 1.0, every)], [1, 1, 1], 1).orbits
+        >>> square, every = np.array([[1.0, 0, 0.5], [0, 1, 0], [0.5, 0, 1]]), np.arange(3)
+        >>> cross, columns = np.array([[0.5, 0, 1]]), [np.array([k]) for k in every]
+        >>> choose_orbits([Problem(square, cross, 1.0, columns, every[None], every)], [1, 1, 1], 1).orbits
         (2,)
     """
     each = np.asarray(sizes)

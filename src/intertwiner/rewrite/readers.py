@@ -102,9 +102,7 @@ def _followed(
     return node.name, axis, owned
 
 
-def windows(
-    reader: Reader, value: Tensor, shape: tuple[int, ...], chosen: Int[ndarray, "n 2"]
-) -> Tensor:
+def windows(reader: Reader, value: Tensor, shape: tuple[int, ...], chosen: Int[ndarray, "n 2"]) -> Tensor:
     """What a reader sees of some windows, as rows over (channel, place).
 
     Args:

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from intertwiner.audit.neuron_orbits import ALL_ELEMENTS
+from intertwiner.audit.subject import Subject, prepare
 from intertwiner.errors import BudgetTooSmall, CannotRewrite, WrongUse
 from intertwiner.network import Network
-from intertwiner.numerics.tolerance import tolerance
-from intertwiner.rewrite.budget import least_cost
-from intertwiner.rewrite.build import Choice, LayerReport, build
-from intertwiner.rewrite.certificate import Certificate, certify
-from intertwiner.rewrite.layers import TwinChain, multiply_adds
-from intertwiner.rewrite.lift import lift
-from intertwiner.rewrite.module import ChainModule, to_chain_module
-from intertwiner.rewrite.samples import Samples, samples_of
-from intertwiner.rewrite.store import read_folder, recipe, write_folder
-from intertwiner.rewrite.subject import Task, task_of
+from intertwiner.rewrite.certificate import Certificate, Story, certify
+from intertwiner.rewrite.compile import compiled
+from intertwiner.rewrite.distil import distil as train
+from intertwiner.rewrite.measure import chain_answers, figures, graph_answers
+from intertwiner.rewrite.method import Choice, Made, made
+from intertwiner.rewrite.store import read_twin, write_twin
+from intertwiner.rewrite.teacher import average_outputs
+from intertwiner.rewrite.twin import TwinGraph
 from intertwiner.symmetry import Symmetry
 
 Model = nn.Module | ExportedProgram | Network
@@ -36,20 +37,29 @@ class Rewrite:
     Args:
         module: A plain module in evaluation mode, exactly equivariant layer by layer.
         certificate: What is proved about it and what was measured.
-        recipe: Widths, activations, symmetry and the actions on all latent spaces, as they are saved.
+        symmetry: The symmetry as JSON.
+        twin: Its records with the actions and ties of every layer; None where it was read from a folder.
+        source: The folder that it was read from.
     """
 
-    module: ChainModule
+    module: nn.Module
     certificate: Certificate
-    recipe: Mapping[str, Any]
+    symmetry: Mapping[str, Any]
+    twin: TwinGraph | None = None
+    source: Path | None = None
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write a folder that ``load`` reads: see ``store``.
 
         Raises:
-            WrongUse: The folder exists already.
+            WrongUse: The folder exists already, or the twin was itself read from one.
         """
-        return write_folder(folder, self.module, self.recipe, self.certificate)
+        if self.twin is None:
+            raise WrongUse(f"this twin was read from {self.source}: copy that folder. Nothing was written.")
+        executors = {k: v for k, v in self.certificate.executors.items() if v != "dense"}
+        return write_twin(
+            folder, self.twin, self.twin.network.dtype, self.symmetry, self.certificate, executors
+        )  # fmt: skip
 
     def __str__(self) -> str:
         return str(self.certificate)
@@ -58,11 +68,13 @@ class Rewrite:
 def load(folder: str | os.PathLike[str]) -> Rewrite:
     """A twin from the folder that ``Rewrite.save`` wrote.
 
+    Its layers are dense, whatever was fastest where it was made: ``Rewrite.twin`` is not kept.
+
     Raises:
         CorruptFile: A file is missing, damaged, or does not fit the others.
     """
-    module, plan, certificate = read_folder(folder)
-    return Rewrite(module, certificate, plan)
+    module, plan, certificate = read_twin(folder)
+    return Rewrite(module, certificate, plan["symmetry"], source=Path(folder))
 
 
 def rewrite(
@@ -72,29 +84,35 @@ def rewrite(
     budget: float = 1.0,
     *,
     labels: Any = None,
+    distil: float = 0.0,
     example: Any = None,
     kwargs: Mapping[str, Any] | None = None,
     choice: Choice | None = None,
     max_samples: int | None = None,
     seed: int = 0,
+    progress: Any = None,
 ) -> Rewrite:
     """Rewrite a trained network so that every layer is exactly equivariant.
 
     First the group average is lifted and merged by weights alone: a network that is equivariant comes back with its
-    function and without its redundant neurons. Where that is wider than the budget allows, orbits of neurons are
-    selected by what the rest of the network needs and the next layers refitted by equivariant least squares.
+    function and without its redundant neurons. Where that is wider than the budget allows, orbits of channels are
+    selected by what the rest of the network needs and the layers refitted by equivariant least squares, and where it
+    is asked for trained towards the group average without leaving Hom_G.
 
     Args:
-        model: A chain of linear layers and pointwise functions in evaluation mode; batch norm between them is folded.
+        model: In evaluation mode: linear maps, convolutions, functions, pools, adds, concatenations, flattening; batch
+            norm behind a linear map or convolution is folded.
         symmetry: The group, acting on input and output by signed permutations.
         data: Any iterable of batches, or a tensor; needed where orbits have to be selected. Noise if left out.
         budget: Largest number of multiply-adds, relative to the original.
         labels: One class per sample, for the accuracies of the certificate.
+        distil: Epochs of distillation from the group average; 0 for none. Not for groups of more than 64 elements.
         example: One batch of inputs, where there are no data.
         kwargs: Keyword arguments of the network's call.
-        choice: How orbits are gathered and selected.
+        choice: How orbits are gathered and selected, and how layers run.
         max_samples: Read at most this many samples per pass.
         seed: Of everything random.
+        progress: Called after every step of distillation with steps done, steps planned, and the loss.
 
     Returns:
         The twin and its certificate.
@@ -106,7 +124,7 @@ def rewrite(
         DataMismatch: Labels of another number than the samples.
 
     Cost:
-        Up to four passes over the data per hidden layer, one of them for every element of G up to order 64.
+        Two passes over some of the data per layer, and one over all of them, each once per element of G up to 64.
 
     Example:
         One neuron, and the exchange of two inputs and two outputs: the average needs its mirror image as well.
@@ -120,67 +138,58 @@ def rewrite(
         >>> print(twin.certificate.verdict.kind, twin.certificate.widths)
         PROVED (2, 2, 2)
     """
-    if not budget > 0:
+    if not budget > 0 or not np.isfinite(budget):
         raise WrongUse(f"the budget is a positive multiple of the original's multiply-adds, got {budget}")
-    task = task_of(model, symmetry, data, example=example, kwargs=kwargs, max_samples=max_samples, seed=seed)
-    _affordable(task, budget)
-    samples = samples_of(task, seed)
-    chain, method, layers = _twin(samples, budget, choice or Choice(), has_data=data is not None)
-    module = to_chain_module(chain, task.network.dtype).to(task.network.device)
-    certificate = certify(
-        samples, chain, module, method=method, layers=layers, labels=_labels(labels), seed=seed
-    )  # fmt: skip
-    return Rewrite(module, certificate, recipe(chain, module, task.bound.symmetry.to_json()))
+    if not distil >= 0:
+        raise WrongUse(f"distil is a number of epochs, got {distil}")
+    classes = _labels(labels)
+    subject = prepare(
+        model, symmetry, data, example=example, kwargs=kwargs, max_samples=max_samples, seed=seed, progress="rewrite"
+    )
+    found = made(subject, budget, choice or Choice(), has_data=data is not None, seed=seed)
+    training: dict[str, Any] = {}
+    if distil:
+        found, training = _distilled(subject, found, distil, classes is not None, seed, progress)
+    return _certified(subject, found, training, classes, seed)
 
 
-def _affordable(task: Task, budget: float) -> None:
-    widths = task.chain.widths
-    least, most = least_cost(widths), multiply_adds(widths)
-    if budget * most < least:
-        raise BudgetTooSmall(
-            f"a budget of {budget:g} is {budget * most:.0f} multiply-adds; with one neuron in every hidden layer the "
-            f"network needs {least}: the least budget is {least / most:.3g}. Nothing was rewritten."
-        )
+def _certified(
+    subject: Subject, found: Made, training: Mapping[str, Any], labels: np.ndarray | None, seed: int
+) -> Rewrite:
+    twin, group = found.twin, subject.symmetry.group
+    module = compiled(twin, found.blocks, group=group) if found.blocks else twin.module()
+    if found.samples is not None and found.chain is not None:
+        answers, exact, note = chain_answers(found.samples, found.chain), found.samples.exact, found.samples.note
+    else:
+        answers, exact = graph_answers(subject, module), True
+        note = f"moved by all {group.order} elements of {group.name}"
+    measured = figures(answers, labels)
+    data = f"{measured.samples} samples of {subject.source}, {note}"
+    story = Story(found.method, found.layers, data, exact, found.blocks, training, seed)
+    certificate = certify(subject, twin, module, measured, story)
+    return Rewrite(module, certificate, subject.symmetry.symmetry.to_json(), twin)
 
 
-def _twin(
-    samples: Samples, budget: float, choice: Choice, *, has_data: bool
-) -> tuple[TwinChain, str, tuple[Mapping[str, Any], ...]]:
-    task = samples.task
-    most = budget * multiply_adds(task.chain.widths)
-    try:
-        lifted = lift(
-            task.chain, task.rho_in, task.rho_out, tolerance=tolerance(task.network.dtype),
-            width_limit=int(most), cost_limit=most,
-        )  # fmt: skip
-        if lifted.chain.multiply_adds <= most:
-            notes = [
-                {"name": layer.name, "live": live, "joined": joined}
-                for layer, live, joined in zip(task.chain.hidden, lifted.live, lifted.joined, strict=True)
-            ]
-            return lifted.chain, "lift", tuple(notes)
-        reason = f"the group average costs {lifted.chain.multiply_adds} multiply-adds, the budget allows {most:.0f}"
-    except CannotRewrite as error:
-        reason = str(error).split("\n")[0].rstrip(".")
-    if not has_data:
+def _distilled(
+    subject: Subject, found: Made, epochs: float, classes: bool, seed: int, progress: Any
+) -> tuple[Made, dict[str, Any]]:
+    group = subject.symmetry.group
+    if group.order > ALL_ELEMENTS:
         raise CannotRewrite(
-            f"{reason}.\n  Selecting orbits needs data: give data=, in the form that the network sees. "
-            "Nothing was rewritten."
+            f"{group.name} has {group.order} elements: its average over the data is not taken for training, at most "
+            f"{ALL_ELEMENTS} are.\n  Leave distil= out. Nothing was rewritten."
         )
-    built = build(samples, budget, choice)
-    return built.chain, "selected", tuple(_note(r) for r in built.reports)
-
-
-def _note(report: LayerReport) -> dict[str, Any]:
-    return {
-        "name": report.name,
-        "orbits_offered": list(report.offered),
-        "orbits_chosen": list(report.chosen),
-        "explained": list(report.explained),
-        "refit_rank": report.fit.rank,
-        "refit_condition": report.fit.condition,
-        "refit_error": report.fit.error,
-    }
+    inputs = torch.cat([x for (x,) in subject.stream])
+    target = average_outputs(subject.network, subject.symmetry, inputs)
+    # Classes say that outputs are logits; anything else is compared as it is.
+    done = train(
+        found.twin, inputs, target, epochs=epochs, loss="soft" if classes else "squared", seed=seed, progress=progress
+    )  # fmt: skip
+    record = {
+        "epochs": epochs, "steps": done.steps, "seconds": done.seconds, "losses": list(done.losses),
+        "improved": done.improved, "text": str(done),
+    }  # fmt: skip
+    return replace(found, twin=done.twin, samples=None, chain=None), record
 
 
 def _labels(labels: Any) -> np.ndarray | None:

@@ -2,9 +2,9 @@
 
 ``recipe.json`` (``intertwiner.twin/2``) holds the graph of the network as plain data (``network.record``), the type,
 the symmetry, and the signed permutations of the generators on the latent spaces (index and sign, as ``Monomial`` has
-them). What is checked on loading: the schema, every field of the graph, that all tensors are there with their shapes and type
-and no others, and that they are finite. What is not: that the weights are tied as the actions say, and that the
-certificate belongs to them; ``audit`` judges both again. Chains were written as ``intertwiner.twin/1``.
+them). What is checked on loading: the schema, every field of the graph, that all tensors are there with their shapes
+and type and no others, and that they are finite. What is not: that the weights are tied as the actions say, and that
+the certificate belongs to them; ``audit`` judges both again. Chains were written as ``intertwiner.twin/1``.
 """
 
 from __future__ import annotations

@@ -76,6 +76,19 @@ def student_of(twin: TwinGraph) -> Student:
 
     Cost:
         One sort of the entries of every parameter.
+
+    Example:
+        The gradient of one input is shared by both, since the exchange of the inputs ties their weights:
+
+        >>> from intertwiner.network import trace
+        >>> from intertwiner.numerics.monomial import Monomial
+        >>> from intertwiner.rewrite.tied import tied, trivial
+        >>> net = trace(torch.nn.Linear(2, 1, bias=False), torch.zeros(1, 2))
+        >>> student = student_of(TwinGraph(net, net.graph, {}, {"weight": tied(trivial(1), [Monomial([1, 0])])}))
+        >>> student.module(torch.tensor([[4.0, 0.0]])).sum().backward()
+        >>> norm = student.collect()
+        >>> student.coordinates[0].grad
+        tensor([2.])
     """
     module, params = twin.module(torch.float32), twin.params
     if not params:

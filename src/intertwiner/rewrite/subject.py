@@ -60,9 +60,20 @@ def task_of(
             input or output by something else than signed permutations.
         IntertwinerError: Whatever makes an audit refuse the network, the symmetry or the data.
     """
-    subject = prepare(
-        model, symmetry, data, example=example, kwargs=kwargs, max_samples=max_samples, seed=seed, progress="rewrite"
-    )
+    return task_from(
+        prepare(
+            model, symmetry, data, example=example, kwargs=kwargs, max_samples=max_samples, seed=seed,
+            progress="rewrite",
+        )
+    )  # fmt: skip
+
+
+def task_from(subject: Subject) -> Task:
+    """The chain of a prepared subject.
+
+    Raises:
+        CannotRewrite: As for ``task_of``.
+    """
     chain = as_chain(subject.network)
     if isinstance(chain, str):
         raise CannotRewrite(

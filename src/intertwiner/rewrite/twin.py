@@ -51,6 +51,22 @@ class TwinGraph:
         """Dimension of the spaces of intertwiners and invariant biases."""
         return sum(t.count for t in self.ties.values())
 
+    def is_tied(self, dtype: torch.dtype) -> bool:
+        """Whether every weight, rounded to a type, is an intertwiner bit for bit.
+
+        Together with sums, functions and pools, which commute with the actions as they stand, that is equivariance of
+        every layer, whatever the order in which a sum is rounded.
+        """
+        for name, param in self.params.items():
+            tie = self.ties[name]
+            array = torch.tensor(param.array).to(dtype).to(torch.float64).numpy().reshape(tie.label.shape)
+            free = tie.label >= 0
+            value = np.zeros(tie.count)
+            value[tie.label[free]] = (tie.sign * array)[free]
+            if not np.array_equal(tie.matrix(value), array):
+                return False
+        return True
+
     def with_arrays(self, arrays: Mapping[str, np.ndarray]) -> TwinGraph:
         """The same twin with other values of some parameters, projected to intertwiners."""
         graph = {}

@@ -46,7 +46,14 @@ class Seen:
 
 
 def window_moments(
-    batches: Batches, lifted: Lifted, reader: Reader, seen: Seen, *, given: Sequence[Monomial] | None, rows: int, seed: int
+    batches: Batches,
+    lifted: Lifted,
+    reader: Reader,
+    seen: Seen,
+    *,
+    given: Sequence[Monomial] | None,
+    rows: int,
+    seed: int,
 ) -> Moments:
     """Stream the data until enough windows were seen.
 

@@ -16,19 +16,16 @@ from typing import Any
 import torch
 
 from intertwiner.errors import IntertwinerError, WrongUse
-from intertwiner.numerics.seeds import rng
 from intertwiner.numerics.tolerance import (
     TWIN_DEFECT_FLOAT64,
     TWIN_DEFECT_FLOORS,
     TWIN_FUNCTION,
 )
 from intertwiner.rewrite import Certificate, rewrite
-from intertwiner.testing.cells import all_cells, covering
+from intertwiner.testing.cells import draw_cells
 from intertwiner.testing.planted import Cell, Planted, planted_network
 
 SAMPLES = 256
-FAMILIES = ("mlp",)
-"""Planted families that the rewrite covers."""
 
 
 @dataclass(frozen=True)
@@ -152,12 +149,8 @@ def rewrite_report(trials: list[RewriteTrial], seed: int, seconds: float) -> Rew
 
 
 def rewrite_cells(count: int, seed: int) -> Iterator[Cell]:
-    """Cells of the families that the rewrite covers: those of the covering design first, then the others."""
-    mine = [cell for cell in all_cells() if cell.family in FAMILIES]
-    first = [cell for cell in covering() if cell.family in FAMILIES]
-    rest = [cell for cell in mine if cell not in set(first)]
-    order = [*first, *(rest[i] for i in rng(seed).permutation(len(rest)))]
-    return (order[i % len(order)] for i in range(count))
+    """The cells of a selfcheck: the covering design first, then the others."""
+    return iter(draw_cells(count, seed))
 
 
 def run_rewrite_trial(cell: Cell, seed: int) -> RewriteTrial:

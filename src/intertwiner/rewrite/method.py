@@ -1,0 +1,239 @@
+"""By which method a twin is made: the lift where it fits the budget, else orbits selected and refitted.
+
+Any graph is lifted and selected from as long as every element of G can be applied to the data. For larger groups only
+chains are covered: there generators and factors suffice (``build``), S5 x S5 included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from intertwiner.audit.neuron_orbits import ALL_ELEMENTS
+from intertwiner.audit.subject import Subject
+from intertwiner.errors import BudgetTooSmall, CannotRewrite
+from intertwiner.identify.chain import as_chain
+from intertwiner.network import Network
+from intertwiner.network import node as ir
+from intertwiner.numerics.tolerance import tolerance
+from intertwiner.rewrite.budget import least_cost
+from intertwiner.rewrite.build import Choice, LayerReport, build
+from intertwiner.rewrite.chain_graph import chain_graph
+from intertwiner.rewrite.cost import block_multiply_adds, can_be_blocks, multiply_adds, twin_multiply_adds
+from intertwiner.rewrite.fold import folded
+from intertwiner.rewrite.graph_build import GraphBuilt, build_graph
+from intertwiner.rewrite.graph_lift import lift_graph
+from intertwiner.rewrite.graph_task import GraphTask
+from intertwiner.rewrite.layers import TwinChain
+from intertwiner.rewrite.lift import lift
+from intertwiner.rewrite.samples import Samples, samples_of
+from intertwiner.rewrite.shares import Price, widths_within
+from intertwiner.rewrite.subject import task_from
+from intertwiner.rewrite.survey import Survey
+from intertwiner.rewrite.twin import TwinGraph
+
+WIDE = 256
+"""Least hidden width at which isotypic blocks were ever seen to beat dense layers."""
+STEP = 0.98
+"""By what a share shrinks where orbits with stabilisers make blocks dearer than regular ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A twin before it is certified.
+
+    Args:
+        twin: The twin in float64.
+        method: "lift" or "selected".
+        layers: How the hidden layers came about.
+        blocks: Layers that run in isotypic blocks.
+        samples: For a chain, the symmetrised data.
+        chain: For a chain, the twin's layers.
+    """
+
+    twin: TwinGraph
+    method: str
+    layers: tuple[Mapping[str, Any], ...]
+    blocks: tuple[str, ...] = ()
+    samples: Samples | None = None
+    chain: TwinChain | None = None
+
+
+def made(subject: Subject, budget: float, choice: Choice, *, has_data: bool, seed: int = 0) -> Made:
+    """The twin of a network under a budget.
+
+    Args:
+        subject: The network with its symmetry and data.
+        budget: Largest number of multiply-adds, relative to the original.
+        choice: How orbits are selected and layers run.
+        has_data: Whether the data are the user's; nothing is selected on noise.
+        seed: Of everything random.
+
+    Raises:
+        CannotRewrite: A network or symmetry that is not covered, or selection would be needed and there are no data.
+        BudgetTooSmall: No orbit fits the budget; the message names the least.
+        DataTooSmall: The data do not determine the refit.
+    """
+    network = folded(subject.network)
+    _one_tensor(network)
+    chain = as_chain(subject.network)
+    # A chain is lifted by its layers, which need no positions; so is one that the graph does not cover.
+    if not isinstance(chain, str):
+        return _chain(subject, budget, choice, has_data=has_data, seed=seed)
+    return _graph(subject, network, budget, choice, has_data=has_data, seed=seed)
+
+
+def _one_tensor(network: Network) -> None:
+    count = len(network.inputs), len(network.outputs)
+    if count != (1, 1):
+        raise CannotRewrite(
+            f"{network.name} takes {count[0]} tensors and returns {count[1]}: only networks from one tensor to one "
+            "are rewritten.\n  Wrap it so that it does. Nothing was rewritten."
+        )
+
+
+def _chain(subject: Subject, budget: float, choice: Choice, *, has_data: bool, seed: int) -> Made:
+    task = task_from(subject)
+    network, original = subject.network, multiply_adds(subject.network.graph)
+    most = budget * original
+    _affordable(least_cost(task.chain.widths), most, original)
+    samples = samples_of(task, seed)
+    try:
+        lifted = lift(
+            task.chain, task.rho_in, task.rho_out, tolerance=tolerance(network.dtype), width_limit=int(most),
+            cost_limit=most,
+        )  # fmt: skip
+        if lifted.chain.multiply_adds <= most:
+            notes = [
+                {"name": layer.name, "live": live, "joined": joined}
+                for layer, live, joined in zip(task.chain.hidden, lifted.live, lifted.joined, strict=True)
+            ]
+            return Made(chain_graph(network, lifted.chain), "lift", tuple(notes), (), samples, lifted.chain)
+        reason = f"the group average costs {lifted.chain.multiply_adds} multiply-adds, the budget allows {most:.0f}"
+    except CannotRewrite as error:
+        reason = _first_line(error)
+    _require_data(has_data, reason)
+    if subject.symmetry.group.order <= ALL_ELEMENTS:
+        return _selected(subject, folded(network), most, original, choice, seed)
+    built = build(samples, budget, choice)
+    notes = tuple(_layer_note(r) for r in built.reports)
+    return Made(chain_graph(network, built.chain), "selected", notes, (), samples, built.chain)
+
+
+def _graph(
+    subject: Subject, network: Network, budget: float, choice: Choice, *, has_data: bool, seed: int
+) -> Made:  # fmt: skip
+    original = multiply_adds(subject.network.graph)
+    most = budget * original
+    try:
+        twin = lift_graph(network, subject.symmetry, tolerance=tolerance(network.dtype), growth=max(2.0, 2 * budget))
+        cost = multiply_adds(twin.graph)
+        if cost <= most:
+            return Made(twin, "lift", tuple(_widths_note(network, twin)))
+        reason = f"the group average costs {cost} multiply-adds, the budget allows {most:.0f}"
+    except CannotRewrite as error:
+        # Too wide is a matter of budget; anything else would stop the selection as well.
+        reason = _first_line(error)
+    _require_data(has_data, reason)
+    return _selected(subject, network, most, original, choice, seed)
+
+
+def _selected(subject: Subject, network: Network, most: float, original: int, choice: Choice, seed: int) -> Made:
+    group = subject.symmetry.group
+    if group.order > ALL_ELEMENTS:
+        raise CannotRewrite(
+            f"{group.name} has {group.order} elements: orbits of channels are selected for at most {ALL_ELEMENTS}, "
+            "beyond that only in chains of linear layers.\n  Give a subgroup. Nothing was rewritten."
+        )
+    task = GraphTask(network, subject.symmetry, lambda: iter(subject.stream), seed)
+    in_blocks = _wants_blocks(task, choice)
+    price = Price(task, in_blocks)
+    _affordable(price.of(dict.fromkeys(task.hidden, 1)), most, original)
+    survey, allowed = Survey(task, choice.cosine), most
+    while True:
+        widths = widths_within(price, allowed)
+        built = build_graph(task, survey.offers(widths))
+        blocks = _blocks(built.twin) if in_blocks else ()
+        cost = twin_multiply_adds(built.twin, blocks)
+        if cost <= most:
+            break
+        allowed *= min(STEP, most / cost)
+        if allowed < most / 4:
+            _affordable(cost, most, original)
+    return Made(built.twin, "selected", tuple(_space_notes(task, built)), blocks)
+
+
+def _wants_blocks(task: GraphTask, choice: Choice) -> bool:
+    if choice.blocks != "auto":
+        return choice.blocks == "always"
+    dense = all(isinstance(r.node.op, ir.Linear) for r in task.readers)
+    return dense and min(task.hidden.values(), default=0) >= WIDE
+
+
+def _blocks(twin: TwinGraph) -> tuple[str, ...]:
+    """The layers that cost less in blocks."""
+    out = []
+    for name, node in twin.graph.items():
+        if isinstance(node.op, (ir.Linear, ir.Conv)) and can_be_blocks(twin, name) is None:
+            rows, columns = node.op.weight.shape[:2]
+            if block_multiply_adds(twin.actions[node.inputs[0]], twin.actions[name]) < rows * columns:
+                out.append(name)
+    return tuple(out)
+
+
+def _affordable(least: float, most: float, original: int) -> None:
+    if least > most:
+        raise BudgetTooSmall(
+            f"a budget of {most / original:g} is {most:.0f} multiply-adds; with one channel in every hidden layer the "
+            f"network needs {least:.0f}: the least budget is {least / original:.3g}. Nothing was rewritten."
+        )
+
+
+def _require_data(has_data: bool, reason: str) -> None:
+    if not has_data:
+        raise CannotRewrite(
+            f"{reason}.\n  Selecting orbits needs data: give data=, in the form that the network sees. "
+            "Nothing was rewritten."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0].removesuffix("Nothing was rewritten.").rstrip(" .")
+
+
+def _layer_note(report: LayerReport) -> dict[str, Any]:
+    return {
+        "name": report.name,
+        "orbits_offered": list(report.offered),
+        "orbits_chosen": list(report.chosen),
+        "explained": list(report.explained),
+        "refit_rank": report.fit.rank,
+        "refit_condition": report.fit.condition,
+        "refit_error": report.fit.error,
+    }
+
+
+def _space_notes(task: GraphTask, built: GraphBuilt) -> list[dict[str, Any]]:
+    out = []
+    for space, offer in built.offers.items():
+        fits = [built.fits[r.node.name] for r in task.readers if any(n == space for n, _, _ in r.owners)]
+        out.append({
+            "name": space,
+            "orbits_offered": offer.sizes.tolist(),
+            "orbits_chosen": [int(offer.sizes[o]) for o in offer.chosen.orbits],
+            "explained": list(offer.chosen.explained),
+            "refit_rank": min(f.rank for f in fits),
+            "refit_condition": max(f.condition for f in fits),
+            "refit_error": max(f.error for f in fits),
+        })  # fmt: skip
+    return out
+
+
+def _widths_note(network: Network, twin: TwinGraph) -> list[dict[str, Any]]:
+    out = []
+    for name, node in network.graph.items():
+        if isinstance(node.op, (ir.Linear, ir.Conv)):
+            rows = twin.graph[name].op.weight.shape[0]  # type: ignore[attr-defined]
+            out.append({"name": (node.tap or name).removesuffix(":out"), "width": rows})
+    return out
