@@ -22,7 +22,8 @@ from intertwiner.rewrite import fastest_twin as fastest
 from intertwiner.rewrite.compile import compiled
 from intertwiner.rewrite.executors import Run, compiled_alone
 from intertwiner.rewrite.fastest_twin import block_choices, fastest_twin
-from intertwiner.rewrite.isotypic import FrozenIsotypicLinear, OneByOne
+from intertwiner.rewrite.isotypic import FrozenIsotypicLinear, IsotypicLinear, OneByOne
+from intertwiner.rewrite.isotypic_transform import IsotypicTransform
 from intertwiner.rewrite.tied import Action, tied, trivial
 from intertwiner.rewrite.twin import TwinGraph
 
@@ -138,21 +139,47 @@ class Branches(nn.Module):
         return self.b(h) + torch.relu(self.c(h)) + self.b(x)
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-def test_branches_tokens_and_shared_weights(backend: str) -> None:
+@pytest.mark.parametrize("tokens", [(), (3,)])
+def test_branches_tokens_and_shared_weights(tokens: tuple[int, ...]) -> None:
     rho = moved(D4, "2 x D4/1 + 1 x D4/Cs", 0)
     n = rho[0].dimension
-    module = Branches(n)
-    twin = planted(module, torch.zeros(2, 3, n), dict.fromkeys(trace(module.eval(), torch.zeros(2, 3, n)).graph, rho))
+    module, example = Branches(n), torch.zeros(2, *tokens, n)
+    twin = planted(module, example, dict.fromkeys(trace(module.eval(), example).graph, rho))
     names = [k for k, v in twin.graph.items() if isinstance(v.op, ir.Linear)]
-    x = torch.randn(5, 3, n, dtype=torch.float64)
+    x = torch.randn(5, *tokens, n, dtype=torch.float64)
     expected = twin.module(torch.float64)(x)
-    for blocks in [names] if backend != "eager" else (names, *[[name] for name in names]):
-        module = compiled(twin, blocks, torch.float64)
-        run = module if backend == "eager" else torch.compile(module, backend=backend)
-        with torch.no_grad():
-            assert relative(run(x), expected) < 1e-12
-        torch._dynamo.reset()
+    for blocks in (names, *[[name] for name in names], names[::2]):
+        assert relative(compiled(twin, blocks, torch.float64)(x), expected) < 1e-12
+    # A dense weight that two layers share stays one weight.
+    state = compiled(twin, names[:1]).state_dict()
+    assert "b.weight" in state and not any(key.startswith("b.weight_") for key in state)
+
+
+class Fork(nn.Module):
+    """Neurons that two layers read."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(n, n), nn.Linear(n, n), nn.Linear(n, n)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.a(x))
+        return self.b(h) + self.c(h)
+
+
+def test_what_a_dense_layer_reads_as_well_is_not_handed_on_in_pieces() -> None:
+    rho = moved(D4, "2 x D4/1 + 1 x D4/Cs", 0)
+    n = rho[0].dimension
+    module, example = Fork(n), torch.zeros(2, n)
+    twin = planted(module, example, dict.fromkeys(trace(module.eval(), example).graph, rho))
+    names = {p.name: k for k, v in twin.graph.items() for p in v.op.params}
+    x = torch.randn(5, n, dtype=torch.float64)
+    found = compiled(twin, (names["a.weight"], names["c.weight"]), torch.float64)
+    assert not found.get_submodule("a").into.signed and not found.get_submodule("c").into.gathered
+    with torch.no_grad():
+        run = torch.compile(found, backend="aot_eager", fullgraph=True)
+        assert relative(run(x), twin.module(torch.float64)(x)) < 1e-12
+    torch._dynamo.reset()
 
 
 def test_one_by_one_convolutions_between_others() -> None:
@@ -328,3 +355,29 @@ def test_a_compiler_that_fails_is_recorded(monkeypatch: pytest.MonkeyPatch) -> N
     twin = mlp(D4, TEXTS)
     found = fastest_twin(twin, input_of(twin, torch.float32), rounds=5)
     assert found.skipped["torch.compile"] == "it failed on 'dense': no C++ compiler" and not found.is_compiled
+
+
+@pytest.mark.parametrize("dtype", SAME)
+@pytest.mark.parametrize(
+    ("read", "written"),
+    [
+        ("3 x D4/1 + 2 x D4/Cs", "2 x D4/1 + 1 x D4/C4"),
+        ("2 x D4/D4", "3 x D4/1"),
+        # No irrep in common, where signs act: zero neurons, of the right shape.
+        ("1 x D4/C4-C2", "2 x D4/D4"),
+        ("2 x D4/C4-C2 + 1 x D4/1", "1 x D4/C4-C2 + 1 x D4/Cs"),
+    ],
+)
+def test_turned_pieces_compute_the_same(
+    read: str, written: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rhos = [GSet.parse(D4, text).representation() for text in (read, written)]
+    layer = IsotypicLinear(rhos[0], rhos[1], dtype=dtype, seed=2)
+    if layer.bias is not None:
+        nn.init.normal_(layer.bias)
+    x = torch.randn(6, layer.in_features, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    expected = layer(x)
+    monkeypatch.setattr(IsotypicTransform, "_compiling", lambda self: True)
+    for turned in (False, True):
+        layer.turned = turned
+        assert torch.allclose(layer(x), expected, rtol=0, atol=10 * SAME[dtype])

@@ -4,8 +4,8 @@
 ``division_basis`` give the row and the slow column, the M copies the fast column, so that a map that commutes with the
 group is one product per irrep. Eagerly and in exported graphs a type is one batched product with its p x p matrix.
 
-Under ``torch.compile`` neurons are pieces, one array per point of every orbit type, and the matrix is written out as p^2
-multiply-adds of them; the compiler fuses these with bias and activation into one pass over memory. A piece is
+Under ``torch.compile`` neurons are pieces, one array per point of every orbit type, and the matrix is written out as
+p^2 multiply-adds of them; the compiler fuses these with bias and activation into one pass over memory. A piece is
 ``(batch, orbits)``, or ``(orbits, batch)`` where the neurons are turned: then a gather moves whole rows and no orbit
 number is cut by the width of a vector register. Pieces may go from one layer to the next: the compiler then goes from
 coordinates to the coordinates of the next layer without writing the neurons down.
@@ -179,7 +179,7 @@ class IsotypicTransform(ExactBuffers):
         return y.t() if turned else y
 
     def analyse_pieces(self, pieces: Sequence[Tensor], turned: bool) -> list[list[Tensor]]:
-        """The isotypic coordinates, ``d / e`` arrays of ``e M`` neurons per irrep."""
+        """The isotypic coordinates, per irrep: as ``analyse``, or turned ``d / e`` arrays ``(e M, batch)``."""
         chunks: list[dict[int, Tensor]] = [{} for _ in self.shapes]
         first = 0
         for t in self.types:
@@ -187,19 +187,30 @@ class IsotypicTransform(ExactBuffers):
             first += t.points
             for row, (irrep, at) in zip(t.rows, t.slots, strict=True):
                 chunks[irrep][at] = _combined(row, points)
+        if turned:
+            return [
+                [joined([c[at] for at in sorted(c) if at // s.width == i], 0) for i in range(s.components)]
+                for c, s in zip(chunks, self.shapes, strict=True)
+            ]
+        # One flat concatenation, so that one product meets all components: a nested one would be copied.
         return [
-            [joined([c[at] for at in sorted(c) if at // s.width == i], _axis(turned)) for i in range(s.components)]
+            [joined([c[at] for at in sorted(c)], 1).reshape(-1, s.width)]
             for c, s in zip(chunks, self.shapes, strict=True)
         ]
 
     def synthesise_pieces(
         self, parts: Sequence[Sequence[Tensor]], like: Tensor, bias: Tensor | None, then: Pointwise | None, turned: bool
     ) -> list[Tensor]:
-        """As ``synthesise``, on ``d / e`` arrays per irrep; ``like`` is any piece of the same batch."""
-        axis, out = _axis(turned), []
+        """As ``synthesise``, of what ``analyse_pieces`` gives; ``like`` is any piece of the same batch."""
+        out: list[Tensor] = []
+        if not turned:
+            parts = [[p.reshape(-1, s.components * s.width)] for (p,), s in zip(parts, self.shapes, strict=True)]
         for t in self.types:
-            places = [(irrep, *divmod(at, self.shapes[irrep].width)) for irrep, at in t.slots]
-            chunks = [parts[irrep][i].narrow(axis, at, t.copies) for irrep, i, at in places]
+            if turned:
+                places = [(irrep, *divmod(at, self.shapes[irrep].width)) for irrep, at in t.slots]
+                chunks = [parts[irrep][i][at : at + t.copies] for irrep, i, at in places]
+            else:
+                chunks = [parts[irrep][0][:, at : at + t.copies] for irrep, at in t.slots]
             for point in range(t.points):
                 coefficients = [row[point] for row in t.rows]
                 if any(abs(a) > NO_TERM for a in coefficients):
