@@ -22,7 +22,7 @@ from intertwiner.symmetry import Symmetry, image, invariant
 BATCH, DECAY = 256, 1e-2
 RATE = {"conv": 1e-2, "mlp": 2e-3}
 MEAN, SCALE = 0.1307, 0.3081
-EPOCHS = {"conv": 12, "mlp": 30}
+EPOCHS = {"conv": 20, "mlp": 10}
 
 
 def conv() -> nn.Module:
@@ -117,7 +117,9 @@ def train(
     return module.eval()
 
 
-def original(kind: str, group: str, data: dict[str, Tensor], folder: Path | None, epochs: int | None = None) -> nn.Module:
+def original(
+    kind: str, group: str, data: dict[str, Tensor], folder: Path | None, epochs: int | None = None
+) -> nn.Module:
     """A trained original, read from ``folder`` where it lies there already, else trained and kept there."""
     torch.manual_seed(0)
     module = BUILD[kind]()

@@ -88,6 +88,20 @@ def test_the_demo_writes_a_page_over_all_reports(command, folder: Path, monkeypa
     assert (folder / "r" / "planted-relu-s3" / "audit.json").is_file()
 
 
+def test_the_demo_rewrites_one_network(command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundled, "names", lambda: ("planted-tanh-d4", "planted-relu-s3"))
+    monkeypatch.setattr(demo, "TWIN_OF", "planted-relu-s3")
+    monkeypatch.setattr(demo, "BUDGET", 1.0)
+    ended = command("demo", "--out", "r")
+    assert ended.code == 0, ended.err
+    assert "twin of planted-relu-s3: PROVED" in ended.out
+    page = (folder / "r" / "report.html").read_text(encoding="utf-8")
+    assert page.count("exactly equivariant twin</a>") == 1
+    assert 'href="planted-relu-s3/twin.html"' in page
+    assert "keeps the page only" in (folder / "r" / "planted-relu-s3" / "twin.html").read_text(encoding="utf-8")
+    assert not (folder / "r" / "planted-tanh-d4" / "twin.html").exists()
+
+
 def test_a_demo_that_fails_half_way_writes_nothing(command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundled, "names", lambda: ("planted-tanh-d4", "planted-relu-s3"))
     whole = demo._audited

@@ -320,3 +320,66 @@ def test_a_selfcheck_that_fails_ends_with_one(command, monkeypatch: pytest.Monke
 
 def test_two_selfchecks_at_once_are_wrong_use(command) -> None:
     assert command("selfcheck", "--rewrite", "--identify").code == 3
+
+
+def test_a_subgroup_is_all_that_is_asked_for(command, folder: Path) -> None:
+    more = ("--input", "vector:perm=1 0;0 1", "--output", "invariant", "--data", "x.npy", "--json")
+    whole = command("rewrite", "nets:symmetric", "--group", "C2xC2", *more)
+    part = command("rewrite", "nets:symmetric", "--group", "C2xC2", "--subgroup", "(r, e)", *more)
+    assert (whole.code, part.code) == (0, 0), part.err
+    assert [w.record["twin"]["certificate"]["order"] for w in (whole, part)] == [4, 2]
+    assert part.record["symmetry"]["subgroup"] == "(r, e)"
+    assert "subgroup" not in whole.record["symmetry"]
+    wrong = command("rewrite", "nets:symmetric", "--group", "C2xC2", "--subgroup", "q", *more)
+    assert wrong.code == 3
+    assert "no element 'q'" in wrong.err
+    audited = command("audit", "nets:symmetric", "--group", "C2xC2", "--subgroup", "(r, e)", *more)
+    assert audited.code == 0, audited.err
+    assert audited.record["group"]["order"] == 2
+
+
+def test_a_distance_from_something_constant_is_unknown_and_saved_as_null(
+    command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = import_module("intertwiner.rewrite")
+    whole = room.rewrite
+
+    def lost(*args: object, **kwargs: object):
+        twin = whole(*args, **kwargs)
+        return replace(twin, certificate=replace(twin.certificate, distance_average=float("nan")))
+
+    monkeypatch.setattr(room, "rewrite", lost)
+    ended = command(
+        "rewrite", "nets:symmetric", *INVARIANT, "--data", "x.npy", "--curve", "1,2", "--out", "twin"
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    assert "unknown" in ended.out
+    assert "an unknown distance from the group average" in ended.err
+    assert "nan " not in (ended.out + ended.err).lower()
+    stored = json.loads((folder / "twin" / "certificate.json").read_text(encoding="utf-8"))
+    assert stored["distance_average"] is None
+    twin = iw.load(folder / "twin")
+    assert np.isnan(twin.certificate.distance_average)
+    assert "an unknown distance from its group average" in str(twin)
+
+
+def test_the_bar_of_a_training_shows_steps_and_loss(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    from intertwiner.cli import terminal
+
+    monkeypatch.setattr(terminal, "PATIENCE", -1.0)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with terminal.training("distil") as stepped:
+        stepped(1, 2, 0.5)
+        stepped(2, 2, 0.25)
+    err = capsys.readouterr().err
+    assert "step 2 of 2, loss 0.25" in err
+    monkeypatch.setattr(terminal, "PATIENCE", 60.0)
+    with terminal.training("distil") as stepped:
+        stepped(2, 2, 0.25)
+    assert "loss" not in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_selfcheck_in_two_processes_finds_what_one_finds(command) -> None:
+    one, two = (command("selfcheck", "--rewrite", "--count", "3", "--workers", n, "--json").record for n in ("1", "2"))
+    assert one["ok"] and two["ok"] and one["function"] == two["function"]

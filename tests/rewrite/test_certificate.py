@@ -8,15 +8,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conv_twin import PLANE, conv_net, conv_twin, images
 
+from intertwiner.audit.subject import Subject, prepare
+from intertwiner.network import trace
 from intertwiner.numerics.tolerance import TWIN_DEFECT_FLOAT64, tolerance
 from intertwiner.rewrite import Certificate
-from intertwiner.rewrite.certificate import certify
+from intertwiner.rewrite.certificate import Story, certify
+from intertwiner.rewrite.chain_graph import chain_graph
 from intertwiner.rewrite.layers import TwinChain
 from intertwiner.rewrite.lift import lift
-from intertwiner.rewrite.module import to_chain_module
+from intertwiner.rewrite.measure import chain_answers, figures, graph_answers
 from intertwiner.rewrite.samples import Samples, samples_of
 from intertwiner.rewrite.subject import task_of
+from intertwiner.rewrite.twin import TwinGraph
 from intertwiner.testing import Cell, planted_network
 from intertwiner.testing.rewrite_trial import rewrite_cells, rewrite_selfcheck, run_rewrite_trial
 
@@ -29,8 +34,22 @@ def twin(dtype: str = "float32") -> tuple[Samples, TwinChain]:
 
 
 def certified(samples: Samples, chain: TwinChain) -> Certificate:
-    module = to_chain_module(chain, samples.task.network.dtype)
-    return certify(samples, chain, module, method="lift", layers=())
+    task, graph = samples.task, chain_graph(samples.task.network, chain)
+    found = figures(chain_answers(samples, chain))
+    story = Story("lift", (), f"{found.samples} samples, {samples.note}", samples.exact)
+    return certify(task.subject, graph, graph.module(), found, story)
+
+
+def convolutional() -> tuple[Subject, TwinGraph]:
+    network = trace(conv_net(), images(2))
+    subject = prepare(network, PLANE, images(40), example=None, kwargs=None, max_samples=None, seed=0, progress="x")
+    return subject, conv_twin()
+
+
+def certified_graph(subject: Subject, graph: TwinGraph) -> Certificate:
+    module = graph.module()
+    found = figures(graph_answers(subject, module))
+    return certify(subject, graph, module, found, Story("selected", (), "images", True))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -67,6 +86,23 @@ def test_a_weight_moved_by_one_rounding_is_no_exact_relation() -> None:
     assert "within rounding" in found.verdict.reason
 
 
+def test_a_convolutional_twin_is_proved_bit_for_bit_and_one_with_a_moved_weight_is_not() -> None:
+    subject, graph = convolutional()
+    found = certified_graph(subject, graph)
+    assert found.verdict.is_proved and found.verdict.exact
+    assert found.defect_float64 <= TWIN_DEFECT_FLOAT64 < 1e-3 < found.original_defect
+    assert found.widths == (1, 8, 8, 3)
+    weight = graph.params["3.weight"]
+    array = weight.array.copy()
+    array[0, 0, 0, 0] += 0.1
+    at = next(name for name, node in graph.graph.items() if weight in node.op.params)
+    op = replace(graph.graph[at].op, weight=replace(weight, array=array))  # type: ignore[call-arg]
+    broken = replace(graph, graph={**graph.graph, at: replace(graph.graph[at], op=op)})
+    assert graph.is_tied(torch.float32) and not broken.is_tied(torch.float32)
+    worse = certified_graph(subject, broken)
+    assert not worse.verdict.is_proved and worse.defect_float64 > 1e-4
+
+
 def test_the_record_goes_both_ways_and_prints() -> None:
     found = certified(*twin())
     record = json.loads(json.dumps(found.to_json(), allow_nan=False))
@@ -79,8 +115,10 @@ def test_the_record_goes_both_ways_and_prints() -> None:
 def test_parameters_and_ties_are_counted() -> None:
     samples, chain = twin()
     found = certified(samples, chain)
-    module = to_chain_module(chain, torch.float32)
-    assert found.parameters["twin"] == sum(p.numel() for p in module.parameters())
+    stored = sum(layer.weight.size + layer.width * layer.bias.any() for layer in chain.layers)
+    assert found.parameters["twin"] == stored
+    ties = chain_graph(samples.task.network, chain).ties.values()
+    assert found.parameters["free"] == sum(t.count for t in ties)
     distinct = sum(len(np.unique(np.abs(layer.weight[layer.weight != 0]))) for layer in chain.layers)
     assert distinct <= found.parameters["free"] < found.parameters["twin"] / 3
 

@@ -10,10 +10,11 @@ from torch import nn
 from intertwiner.algebra import dihedral, direct_product, symmetric
 from intertwiner.errors import DataTooSmall
 from intertwiner.numerics.monomial import Monomial
-from intertwiner.rewrite.budget import multiply_adds_of, width_within
+from intertwiner.rewrite.budget import width_within
 from intertwiner.rewrite.build import averaged
 from intertwiner.rewrite.elements import Elements
 from intertwiner.rewrite.forward import before
+from intertwiner.rewrite.layers import multiply_adds
 from intertwiner.rewrite.moments import Moments, second_moments
 from intertwiner.rewrite.refit import refit
 from intertwiner.rewrite.samples import group_average, samples_of
@@ -155,12 +156,10 @@ def test_forward_and_backward_leaves_traps_that_forward_alone_does_not(rng: np.r
 
 def test_widths_fill_the_budget() -> None:
     for share in (0.25, 0.5, 1.0, 2.0):
-        most = share * multiply_adds_of([20, 50, 30, 5])
+        most = share * multiply_adds([20, 50, 30, 5])
         width = width_within(20, [50, 30, 5], most)
         scaled = [20, width, 30 * width / 50, 5]
-        assert (
-            multiply_adds_of(scaled) <= most * (1 + 1e-6) < multiply_adds_of([20, width + 1, 30 * (width + 1) / 50, 5])
-        )
+        assert multiply_adds(scaled) <= most * (1 + 1e-6) < multiply_adds([20, width + 1, 30 * (width + 1) / 50, 5])
 
 
 def test_a_product_group_averages_through_its_factors_on_closed_data() -> None:

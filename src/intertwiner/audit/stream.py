@@ -70,6 +70,8 @@ class Stream:
         batch_size: Samples per batch where ``data`` is a whole data set.
         max_samples: Stop after that many samples; None takes all.
         progress: Text of the progress bar; "" shows none.
+        shuffle: Seed of a random order of the samples of a whole data set or indexed ``Dataset``, the same in every
+            pass; None keeps the order. What can only be iterated comes as it comes.
 
     Raises:
         EmptyData: When iterated without meeting a single sample.
@@ -87,6 +89,7 @@ class Stream:
     batch_size: int = 256
     max_samples: int | None = None
     progress: str = ""
+    shuffle: int | None = None
     _kept: list[tuple[Tensor, ...]] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -136,15 +139,21 @@ class Stream:
         if _is_whole(self.data):
             return self._slices()
         if isinstance(self.data, Dataset) and not isinstance(self.data, IterableDataset):
-            return DataLoader(self.data, batch_size=self.batch_size)
+            if self.shuffle is None:
+                return DataLoader(self.data, batch_size=self.batch_size)
+            order = torch.Generator().manual_seed(self.shuffle)
+            return DataLoader(self.data, batch_size=self.batch_size, shuffle=True, generator=order)
         return self.data
 
     def _slices(self) -> Iterator[Any]:
         lengths = {len(part) for part in _parts(self.data)}
         if len(lengths) > 1:
             raise DataMismatch(f"inputs of one data set have different numbers of samples: {sorted(lengths)}")
-        for at in range(0, max(lengths, default=0), self.batch_size):
-            cut = slice(at, at + self.batch_size)
+        count = max(lengths, default=0)
+        order = None if self.shuffle is None else np.random.default_rng(self.shuffle).permutation(count)
+        for at in range(0, count, self.batch_size):
+            cut: Any = slice(at, at + self.batch_size)
+            cut = cut if order is None else order[cut]
             if isinstance(self.data, Mapping):
                 yield {name: part[cut] for name, part in self.data.items()}
             elif isinstance(self.data, tuple):

@@ -32,6 +32,10 @@ app = typer.Typer(
 )
 
 Model = Annotated[str, typer.Argument(help="A .pt2 file, a saved folder, or module:callable.")]
+Subgroup = Annotated[
+    str | None,
+    typer.Option(metavar="H", help="Only a subgroup: generators by name, as in 'r2;s', or its name, as in C4."),
+]
 Weights = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="state_dict for module:callable: .safetensors, or .pt with weights_only=True."),
@@ -84,6 +88,7 @@ def audit(
     output: Annotated[
         list[str], typer.Option("--output", metavar="ACTION", help="How it acts on outputs; name=ACTION for several.")
     ],
+    subgroup: Subgroup = None,
     data: Data = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write audit.json and report.html there, both or none.")
@@ -112,7 +117,7 @@ def audit(
     words = Words(model, weights, tuple(data or ()), tuple(example or ()), _split(outputs), scale, max_samples)
     wish = Wish(
         words, group, tuple(input_), tuple(output), out=out, as_json=json, max_defect=max_defect, taps=_split(taps),
-        seed=seed, nulls=nulls, data=not weights_only, box=box,
+        seed=seed, nulls=nulls, data=not weights_only, box=box, subgroup=subgroup,
     )  # fmt: skip
     return run_audit(wish)
 
@@ -151,7 +156,7 @@ def selfcheck(
     if identify and rewrite:
         raise WrongUse("--identify and --rewrite are two selfchecks; run one after the other. Nothing was done.")
     if rewrite:
-        return run_rewrite_check(count or 200, seed=seed, as_json=json)
+        return run_rewrite_check(count or 200, seed=seed, as_json=json, workers=workers)
     if identify:
         return run_identify_check(count or 300, seed=seed, as_json=json)
     return run_selfcheck(count or 600, full=full, seed=seed, workers=workers, as_json=json)
@@ -216,6 +221,7 @@ def rewrite(
     group: Annotated[str, typer.Option(metavar="GROUP", help="The group, as for audit.")],
     input_: Annotated[list[str], typer.Option("--input", metavar="ACTION", help="How it acts on inputs.")],
     output: Annotated[list[str], typer.Option("--output", metavar="ACTION", help="How it acts on outputs.")],
+    subgroup: Subgroup = None,
     data: Data = None,
     budget: Annotated[
         float, typer.Option(metavar="X", help="Largest number of multiply-adds, times those of the original.")
@@ -240,7 +246,7 @@ def rewrite(
     words = Words(model, weights, tuple(data or ()), tuple(example or ()), (), scale, max_samples)
     wish = RewriteWish(
         words, group, tuple(input_), tuple(output), budget=budget, curve=curve, labels=labels, finetune=finetune,
-        seed=seed, out=out, as_json=json,
+        seed=seed, out=out, as_json=json, subgroup=subgroup,
     )  # fmt: skip
     return run_rewrite(wish)
 

@@ -33,6 +33,7 @@ class Wish:
     nulls: bool = True
     data: bool = True
     box: float = 1.0
+    subgroup: str | None = None
 
 
 def run_audit(wish: Wish) -> int:
@@ -51,7 +52,7 @@ def run_audit(wish: Wish) -> int:
 def _audited(wish: Wish) -> Audit:
     from intertwiner.audit import Effort, audit
 
-    symmetry = read_symmetry(wish.group, wish.on_input, wish.on_output)
+    symmetry = read_symmetry(wish.group, wish.on_input, wish.on_output, wish.subgroup)
     opened = open_network(wish.words)
     effort = Effort(
         data=wish.data, nulls=wish.nulls, box=wish.box, max_samples=wish.words.max_samples, seed=wish.seed

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,11 @@ from intertwiner.cli.code import code_of, names_code
 from intertwiner.cli.exits import ABOVE, PROVED, UNDECIDED, say
 from intertwiner.cli.labels import fitting, read_labels
 from intertwiner.cli.subject import Opened, Words, open_network, read_symmetry
+from intertwiner.cli.terminal import training
 from intertwiner.errors import BudgetTooSmall, DataTooSmall, WrongUse
 
 if TYPE_CHECKING:
+    from intertwiner.network import Network
     from intertwiner.rewrite import Rewrite
 
 RECORD, PAGE, CURVE = "rewrite.json", "report.html", "curve"
@@ -53,6 +56,7 @@ class Wish:
     seed: int = 0
     out: Path | None = None
     as_json: bool = False
+    subgroup: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +153,7 @@ def _ancestor(out: Path) -> Path:
 
 
 def _rewritten(wish: Wish, budgets: list[float]) -> tuple[Opened, Found]:
-    symmetry = read_symmetry(wish.group, wish.on_input, wish.on_output)
+    symmetry = read_symmetry(wish.group, wish.on_input, wish.on_output, wish.subgroup)
     words, more = wish.words, {"max_samples": wish.words.max_samples, "seed": wish.seed}
     labels = None
     if wish.labels is not None:
@@ -178,7 +182,8 @@ def _by_budget(opened: Opened, symmetry: Any, budgets: list[float], more: Mappin
     left_out: dict[float, str] = {}
     for budget in budgets:
         try:
-            twin = rewrite(opened.network, symmetry, opened.data, budget, **more)
+            with _watched(more, f"distil, budget {budget:g}") as watched:
+                twin = rewrite(opened.network, symmetry, opened.data, budget, **watched)
         except (BudgetTooSmall, DataTooSmall) as error:
             if not twins:
                 raise
@@ -188,8 +193,20 @@ def _by_budget(opened: Opened, symmetry: Any, budgets: list[float], more: Mappin
         if len(budgets) > 1:
             found = twin.certificate
             widths = "-".join(map(str, found.widths))
-            say(f"budget {budget:g}: {widths}, {found.cost:.2f} x, {found.distance_average:.3g} from the group average")
+            far = found.distance_average
+            said = "an unknown distance" if math.isnan(far) else f"{far:.3g}"
+            say(f"budget {budget:g}: {widths}, {found.cost:.2f} x, {said} from the group average")
     return Found(dict(sorted(twins.items())), left_out)
+
+
+@contextmanager
+def _watched(more: Mapping[str, Any], title: str) -> Iterator[Mapping[str, Any]]:
+    """The arguments of a rewrite, with a bar where it is going to train."""
+    if "distil" not in more:
+        yield more
+        return
+    with training(title) as stepped:
+        yield {**more, "progress": stepped}
 
 
 def _named(twin: Rewrite, opened: Opened) -> Rewrite:
@@ -209,18 +226,35 @@ def _record(wish: Wish, opened: Opened, found: Found) -> dict[str, Any]:
     }
     return {
         "schema": SCHEMA,
-        "network": {"name": opened.network.name, "dtype": str(opened.network.dtype).removeprefix("torch.")},
-        "symmetry": {"input": "|".join(wish.on_input), "output": "|".join(wish.on_output)},
+        "network": {
+            "name": opened.network.name,
+            "dtype": str(opened.network.dtype).removeprefix("torch."),
+            "layers": layer_names(opened.network),
+        },
+        "symmetry": {
+            "input": "|".join(wish.on_input),
+            "output": "|".join(wish.on_output),
+            **({"subgroup": wish.subgroup} if wish.subgroup is not None else {}),
+        },
         "data": {"source": opened.source, "labels": wish.labels, "note": opened.note},
         "finetune": wish.finetune,
         "twin": points[wish.budget],
         "curve": list(points.values()) if wish.curve is not None else [],
         "left_out": [{"budget": budget, "reason": reason} for budget, reason in sorted(found.left_out.items())],
-        "environment": _environment(),
+        "environment": environment(),
     }
 
 
-def _environment() -> dict[str, str]:
+def layer_names(network: Network) -> list[str]:
+    """The linear maps and convolutions by the name that the user gave them."""
+    from intertwiner.network import node as ir
+
+    wanted = (node for node in network.nodes if isinstance(node.op, (ir.Linear, ir.Conv)))
+    return [(node.tap or node.name).removesuffix(":out") for node in wanted]
+
+
+def environment() -> dict[str, str]:
+    """Versions, for records."""
     import platform
     from importlib.metadata import version
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 import time
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from intertwiner.cli.audit import print_json
 from intertwiner.cli.exits import ABOVE, PROVED
 from intertwiner.cli.terminal import progress
+
+PER_WORKER = 10
+"""Fewer networks than this are not worth a process beside the first."""
 
 
 def run_selfcheck(count: int, *, full: bool, seed: int, workers: int | None, as_json: bool) -> int:
@@ -25,14 +32,31 @@ def run_identify_check(count: int, *, seed: int, as_json: bool) -> int:
     return _told(selfcheck_identify(count, seed), as_json)
 
 
-def run_rewrite_check(count: int, *, seed: int, as_json: bool) -> int:
+def run_rewrite_check(count: int, *, seed: int, as_json: bool, workers: int | None = None) -> int:
     """0 where every planted network comes back as its own twin, proved and no wider, else 1."""
     from intertwiner.testing.rewrite_trial import rewrite_cells, rewrite_report, run_rewrite_trial
 
     start = time.perf_counter()
-    cells = list(enumerate(rewrite_cells(count, seed)))
-    trials = [run_rewrite_trial(cell, seed + n) for n, cell in progress(cells, "selfcheck")]
+    cells = list(rewrite_cells(count, seed))
+    seeds = range(seed, seed + count)
+    workers = min(os.cpu_count() or 1, 1 + count // PER_WORKER) if workers is None else workers
+    # Spawned, since torch's threads do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) if workers > 1 else None
+    try:
+        done = iter((pool.map if pool else map)(run_rewrite_trial, cells, seeds))
+        trials = [next(done) for _ in progress(cells, "selfcheck")]
+    finally:
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
     return _told(rewrite_report(trials, seed, time.perf_counter() - start), as_json)
+
+
+def _one_thread() -> None:
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
 
 
 def _told(report: Any, as_json: bool) -> int:

@@ -59,8 +59,10 @@ class Opened:
     note: str
 
 
-def read_symmetry(group: str, on_input: Sequence[str], on_output: Sequence[str]) -> Symmetry:
-    """The symmetry that --group, --input and --output spell."""
+def read_symmetry(
+    group: str, on_input: Sequence[str], on_output: Sequence[str], subgroup: str | None = None
+) -> Symmetry:
+    """The symmetry that --group, --input and --output spell, for the elements of --subgroup only."""
     from intertwiner.symmetry import Symmetry, parse_action
 
     actions = []
@@ -70,7 +72,11 @@ def read_symmetry(group: str, on_input: Sequence[str], on_output: Sequence[str])
             raise WrongUse(f"{option} is empty; 'intertwiner audit --help' lists the spellings")
         with blamed(f"{option} {spelling}"):
             actions.append(parse_action(spelling))
-    return Symmetry(read_group(group), *actions)
+    whole = Symmetry(read_group(group), *actions)
+    if subgroup is None:
+        return whole
+    with blamed(f"--subgroup {subgroup}"):
+        return whole.restricted(subgroup)
 
 
 def open_network(words: Words) -> Opened:

@@ -13,6 +13,9 @@ from intertwiner.cli.exits import printable
 PATIENCE = 2.0
 """Seconds before a progress bar appears."""
 
+REFRESH = 0.1
+"""Seconds between two states of a bar that is told of every step."""
+
 WIDTH = 80
 
 T = TypeVar("T")
@@ -55,6 +58,29 @@ def progress(items: Sequence[T], title: str) -> Iterator[T]:
         for item in left:
             yield item
             bar.advance(task)
+
+
+@contextmanager
+def training(title: str) -> Iterator[Callable[[int, int, float], None]]:
+    """A bar for a training of known length, with its loss: the callback takes (steps done, steps planned, loss)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    start, shown = time.monotonic(), 0.0
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, auto_refresh=False) as bar:
+        task = bar.add_task(title, total=None, loss="")
+
+        def stepped(done: int, total: int, loss: float) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if now - start > PATIENCE and (now - shown > REFRESH or done == total):
+                shown = now
+                bar.update(task, completed=done, total=total, loss=f"step {done} of {total}, loss {loss:.3g}")
+                bar.refresh()
+
+        yield stepped
 
 
 @contextmanager

@@ -24,12 +24,14 @@ class Entry:
         link: Relative address of its own report, plain letters, digits, dots and dashes.
         record: Its record.
         description: What it is and what to expect.
+        twin: Relative address of the page of its equivariant twin; empty where there is none.
     """
 
     name: str
     link: str
     record: Any
     description: str = ""
+    twin: str = ""
 
 
 def to_overview(entries: Sequence[Entry], title: str, *, about: str = "") -> str:
@@ -45,9 +47,10 @@ def to_overview(entries: Sequence[Entry], title: str, *, about: str = "") -> str
         WrongUse: A link that is no plain relative address.
     """
     for entry in entries:
-        # The links are the only addresses in the file, so nothing but a neighbour may stand there.
-        if not _RELATIVE.fullmatch(entry.link) or ".." in entry.link:
-            raise WrongUse(f"the link {entry.link!r} of {entry.name!r} is no plain relative address")
+        for link in (entry.link, *filter(None, [entry.twin])):
+            # The links are the only addresses in the file, so nothing but a neighbour may stand there.
+            if not _RELATIVE.fullmatch(link) or ".." in link:
+                raise WrongUse(f"the link {link!r} of {entry.name!r} is no plain relative address")
     cards = [_card(entry) for entry in entries]
     return _environment().get_template("overview.html.j2").render(title=title, about=about, cards=cards)
 

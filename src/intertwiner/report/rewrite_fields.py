@@ -35,10 +35,10 @@ def _integers(meaning: str) -> Spec:
 
 LAYER = Spec(
     "record",
-    "How one hidden layer came about.",
+    "How one hidden layer, or one latent space that several layers write, came about.",
     required=True,
     fields={
-        "name": _text("Tap of the original layer.", required=True),
+        "name": _text("Tap of the original layer, or name of the space.", required=True),
         "orbits_offered": _integers("Sizes of the orbits that could be chosen."),
         "orbits_chosen": _integers("Sizes of those that were, in the order of choice."),
         "explained": Spec("list", "Share of the next pre-activation explained after each.", item=Spec("number")),
@@ -47,6 +47,20 @@ LAYER = Spec(
         "refit_error": _number("Root of the share of the variance that it left."),
         "live": Spec("integer", "Neurons of the original that depend on the input and are read."),
         "joined": Spec("integer", "Of these, how many are copies of another one."),
+        "width": Spec("integer", "Neurons or channels of the twin there."),
+    },
+)
+
+TRAINING = Spec(
+    "record",
+    "What distillation from the group average did; empty without.",
+    fields={
+        "epochs": _number("Passes over the samples that were asked for."),
+        "steps": Spec("integer", "Steps made."),
+        "seconds": _number("What they took."),
+        "losses": Spec("list", "Loss on held-out samples at the start and after every epoch.", item=Spec("number")),
+        "improved": Spec("flag", "Whether an epoch was better than the start; else the twin is as it was."),
+        "text": _text("The same in words."),
     },
 )
 
@@ -72,8 +86,10 @@ CERTIFICATE = Spec(
         "widths": Spec("list", "Input, hidden layers, output of the twin."),
         "original_widths": Spec("list", "The same of the original."),
         "parameters": _numbers("Of the twin and the original, and how many of the twin's are free."),
-        "multiply_adds": _numbers("Of one sample: twin, original, averaging."),
+        "multiply_adds": _numbers("Of one sample: twin, the twin with dense layers, original, averaging."),
         "seconds": _numbers("Of one batch: twin, original, averaging."),
+        "executors": Spec("table", "By layer, whether it runs dense or in blocks.", item=Spec("text")),
+        "training": TRAINING,
         "averaging_measured": Spec("flag", "Whether averaging was run; else it is the order times the original."),
         "data": _text("What the figures were measured on."),
         "layers": Spec("list", "How the hidden layers came about.", item=LAYER),
@@ -100,10 +116,20 @@ REWRITE = Spec(
             "record",
             "The original.",
             required=True,
-            fields={"name": _text("Its name.", required=True), "dtype": _text("Type of its weights.")},
+            fields={
+                "name": _text("Its name.", required=True),
+                "dtype": _text("Type of its weights."),
+                "layers": Spec("list", "Names of its linear maps and convolutions, in order.", item=Spec("text")),
+            },
         ),
         "symmetry": Spec(
-            "record", "How the group acts.", fields={"input": _text("On inputs."), "output": _text("On outputs.")}
+            "record",
+            "How the group acts.",
+            fields={
+                "input": _text("On inputs."),
+                "output": _text("On outputs."),
+                "subgroup": _text("Only these elements, as they were named; all of the group without."),
+            },
         ),
         "data": Spec(
             "record",

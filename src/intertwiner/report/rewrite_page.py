@@ -6,13 +6,15 @@ No script and no network, as the audit's page: every text goes through jinja2's 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from intertwiner.report import tradeoff_curve
 from intertwiner.report.html import _environment
+from intertwiner.report.loss_curve import loss_curve
 from intertwiner.report.rewrite_fields import checked_rewrite
-from intertwiner.report.rewrite_rows import before_and_after, orbits, relative_cost, times, widths
+from intertwiner.report.rewrite_layers import in_blocks, layer_rows, space_rows
+from intertwiner.report.rewrite_rows import before_and_after, distance, relative_cost, times, widths
 
 _PROVED = (
     "Equivariance is proved from the stored weights for every element of the group, as the verdict says it. Everything "
@@ -59,7 +61,10 @@ def to_rewrite_html(record: Mapping[str, Any]) -> str:
         distance=tradeoff_curve.distance_curve(whole["curve"], whole["twin"]["budget"]),
         accuracy=tradeoff_curve.accuracy_curve(whole["curve"], whole["twin"]["budget"]),
         points=[_point(point, whole["twin"]["budget"]) for point in whole["curve"]],
-        layers=_layers(certificate),
+        layers=layer_rows(whole),
+        spaces=space_rows(certificate),
+        blocks=in_blocks(certificate),
+        losses=loss_curve((certificate["training"] or {}).get("losses") or ()),
         code=_code(whole["twin"]["folder"]),
         others=[p["folder"] for p in whole["curve"] if p["folder"] and p["folder"] != whole["twin"]["folder"]],
         facts=_facts(certificate),
@@ -72,6 +77,7 @@ def _facts(certificate: Mapping[str, Any]) -> dict[str, str]:
         "cost": times(relative_cost(certificate)),
         "before": widths(certificate["original_widths"]),
         "after": widths(certificate["widths"]),
+        "from_average": distance(certificate["original_distance_average"]),
         "method": {
             "lift": "Made from the group average, lifted and merged by weights alone.",
             "selected": "Made of orbits of neurons, selected and refitted on the data.",
@@ -86,34 +92,10 @@ def _point(point: Mapping[str, Any], chosen: float) -> dict[str, Any]:
         "chosen": point["budget"] == chosen,
         "widths": widths(one["widths"]),
         "cost": times(relative_cost(one)),
+        "average": distance(one["distance_average"]),
+        "original": distance(one["distance_original"]),
         "one": one,
     }
-
-
-def _layers(certificate: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per hidden layer; widths where the chain has one per layer."""
-    before, after, layers = certificate["original_widths"], certificate["widths"], certificate["layers"]
-    known = len(before) == len(after) == len(layers) + 2
-    return [
-        {
-            "layer": layer,
-            "before": before[n + 1] if known else None,
-            "after": after[n + 1] if known else None,
-            "chosen": _chosen(layer["orbits_chosen"], layer["orbits_offered"]),
-            "sizes": orbits(layer["orbits_chosen"]),
-            "explained": layer["explained"][-1] if layer["explained"] else None,
-        }
-        for n, layer in enumerate(layers)
-    ]
-
-
-def _chosen(chosen: Sequence[int], offered: Sequence[int]) -> str:
-    """How many of the orbits that were offered; empty where none were.
-
-    >>> _chosen([4, 4], [4, 4, 2]), _chosen([], [])
-    ('2 of 3', '')
-    """
-    return f"{len(chosen)} of {len(offered)}" if offered else ""
 
 
 def _code(folder: str | None) -> list[str]:

@@ -9,6 +9,10 @@ from typing import Any
 
 from intertwiner.report.words import NOTHING, number, share
 
+UNKNOWN = "unknown"
+MOST_WIDTHS = 9
+"""Networks with more layers are shown by their ends; the layers have a table of their own."""
+
 HEADINGS = ("", "original", "group average", "twin")
 
 
@@ -37,12 +41,22 @@ def before_and_after(certificate: Mapping[str, Any]) -> list[Row]:
 
 
 def widths(values: Sequence[Any] | None) -> str:
-    """Widths from input to output.
+    """Widths from input to output; of a deep network the first and the last.
 
-    >>> widths([18, 96, 64, 1])
-    '18-96-64-1'
+    >>> widths([18, 96, 64, 1]), widths([3, *[16] * 20, 32, 10])
+    ('18-96-64-1', '3-16-16-16-…-16-32-10')
     """
-    return "-".join(str(v) for v in values or ()) or NOTHING
+    whole = [str(v) for v in values or ()]
+    return "-".join(whole if len(whole) <= MOST_WIDTHS else [*whole[:4], "…", *whole[-3:]]) or NOTHING
+
+
+def distance(value: float | None) -> str:
+    """A distance; that from something constant is unknown.
+
+    >>> distance(0.0988), distance(None)
+    ('0.0988', 'unknown')
+    """
+    return UNKNOWN if value is None else number(value)
 
 
 def times(value: float | None) -> str:
@@ -77,16 +91,22 @@ def _count(value: float | None) -> str:
 
 def _cost(certificate: Mapping[str, Any]) -> list[Row]:
     costs, sizes = certificate["multiply_adds"], certificate["parameters"]
-    told = {
-        who: f"{_count(costs.get(who))} ({times(relative_cost(certificate, who))})" for who in ("averaging", "twin")
-    }
-    before = widths(certificate["original_widths"])
+    before, who = widths(certificate["original_widths"]), ("original", "averaging", "twin")
     return [
-        Row("multiply-adds", _count(costs.get("original")), told["averaging"], told["twin"], "of one sample"),
+        Row("multiply-adds", *(_count(costs.get(name)) for name in who), beside=_dense(certificate)),
+        Row("times the original", *(times(relative_cost(certificate, name)) for name in who)),
         Row("parameters", _count(sizes.get("original")), _count(sizes.get("original")), _count(sizes.get("twin"))),
         Row("free parameters", NOTHING, NOTHING, _count(sizes.get("free")), "independent numbers"),
-        Row("widths", before, f"{before}, {_count(certificate['order'])} times", widths(certificate["widths"])),
+        Row("widths", before, f"{_count(certificate['order'])} copies", widths(certificate["widths"])),
     ]
+
+
+def _dense(certificate: Mapping[str, Any]) -> str:
+    """What the multiply-adds are of, with those of dense layers where some layers run in blocks."""
+    costs, dense = certificate["multiply_adds"], certificate["multiply_adds"].get("dense")
+    if dense is None or dense == costs.get("twin"):
+        return "of one sample"
+    return f"of one sample; {_count(dense)} if dense"
 
 
 def _defects(certificate: Mapping[str, Any]) -> list[Row]:
@@ -101,12 +121,12 @@ def _defects(certificate: Mapping[str, Any]) -> list[Row]:
 
 
 def _function(certificate: Mapping[str, Any]) -> list[Row]:
-    far = number(certificate["original_distance_average"])
+    far = distance(certificate["original_distance_average"])
     where = "of all of " if certificate["average_exact"] else "of random elements of "
     where = "" if certificate["average_exact"] is None else where + certificate["group"]
     rows = [
-        Row("distance to original", "0", NOTHING, number(certificate["distance_original"])),
-        Row("distance to average", far, "0", number(certificate["distance_average"]), where),
+        Row("distance to original", "0", NOTHING, distance(certificate["distance_original"])),
+        Row("distance to average", far, "0", distance(certificate["distance_average"]), where),
     ]
     right = certificate["accuracy"]
     if right:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from intertwiner.report import words
 from intertwiner.report.rewrite_fields import checked_rewrite
-from intertwiner.report.rewrite_rows import HEADINGS, Row, before_and_after, relative_cost, times, widths
+from intertwiner.report.rewrite_layers import in_blocks, layer_rows, space_rows
+from intertwiner.report.rewrite_rows import HEADINGS, Row, before_and_after, distance, relative_cost, times, widths
 from intertwiner.report.text import _KIND_STYLE, _paragraph, _safe, _styled
 from intertwiner.report.words import number, share
 
@@ -31,7 +32,7 @@ def print_rewrite(record: Mapping[str, Any], console: Console | None = None) -> 
 
     console = console or Console()
     whole = checked_rewrite(record)
-    parts: list[Text | Table] = [*_head(whole, console.width), _before_and_after(whole)]
+    parts: list[Text | Table] = [*_head(whole, console.width), _before_and_after(whole), *_layers(whole, console.width)]
     if whole["curve"]:
         parts += [_styled(("", "")), _styled(("by budget", "bold")), _curve(whole)]
     for row in whole["left_out"]:
@@ -67,6 +68,7 @@ def _table(headings: tuple[str, ...], *, left: int) -> Table:
 
 def _before_and_after(record: dict[str, Any]) -> Table:
     table = _table(HEADINGS, left=1)
+    table.columns[0].no_wrap = True  # what a figure stands against is read in one line
     for row in before_and_after(record["twin"]["certificate"]):
         table.add_row(_name(row), _cell(row.original), _cell(row.average), _cell(row.twin, "bold"))
     return table
@@ -78,6 +80,31 @@ def _name(row: Row) -> Text:
     return name.append("\n  ").append_text(_cell(row.beside, "dim")) if row.beside else name
 
 
+def _layers(record: dict[str, Any], width: int) -> Iterator[Text | Table]:
+    """Every layer, the orbits behind it, and what distillation did."""
+    certificate = record["twin"]["certificate"]
+    rows, spaces = layer_rows(record), space_rows(certificate)
+    if rows:
+        yield _styled(("", ""))
+        table = _table(("layer", "before", "after", "runs"), left=1)
+        for row in rows:
+            table.add_row(*map(_cell, (row.name, number(row.before), number(row.after), row.runs or words.NOTHING)))
+        yield table
+    if spaces and certificate["method"] != "lift":
+        yield _styled(("", ""))
+        table = _table(("latent space", "orbits", "by size", "explained", "error"), left=1)
+        for row in spaces:
+            cells = row.note["name"], row.chosen, row.sizes, share(row.explained), number(row.note["refit_error"])
+            table.add_row(*map(_cell, cells))
+        yield table
+    trained = certificate["training"] or {}
+    said = [in_blocks(certificate), f"distilled: {trained['text']}" if trained.get("text") else ""]
+    if any(said):
+        yield _styled(("", ""))
+    for text in filter(None, said):
+        yield from _paragraph(text, width)
+
+
 def _curve(record: dict[str, Any]) -> Table:
     labelled = any(point["certificate"]["accuracy"] for point in record["curve"])
     headings = ("budget", "widths", "cost", "to average", "to original", *(["accuracy"] * labelled))
@@ -86,8 +113,8 @@ def _curve(record: dict[str, Any]) -> Table:
         found = point["certificate"]
         cells = [
             f"{point['budget']:g}" + ("*" if point["budget"] == record["twin"]["budget"] else ""),
-            widths(found["widths"]), times(relative_cost(found)), number(found["distance_average"]),
-            number(found["distance_original"]), *([share(found["accuracy"].get("twin"))] * labelled),
+            widths(found["widths"]), times(relative_cost(found)), distance(found["distance_average"]),
+            distance(found["distance_original"]), *([share(found["accuracy"].get("twin"))] * labelled),
             found["verdict"]["kind"],
         ]  # fmt: skip
         table.add_row(*map(_cell, cells))

@@ -184,7 +184,7 @@ def _grid(root: ElementTree.Element, axes: Axes, words: Callable[[float], str]) 
     for cost in _doublings(axes.low, axes.high):
         x = axes.x(cost)
         _put(root, "line", "grid", x1=x, x2=x, y1=_TOP, y2=_HEIGHT - _BOTTOM)
-        _put(root, "text", "head", _factor(cost), x=x, y=_HEIGHT - _BOTTOM + 17, text_anchor="middle")
+        _put(root, "text", "head", _factor(cost), x=x, y=_HEIGHT - _BOTTOM + 22, text_anchor="middle")
 
 
 def _factor(cost: float) -> str:

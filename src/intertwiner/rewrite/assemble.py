@@ -14,7 +14,7 @@ from math import prod
 from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from numpy import ndarray
 
 from intertwiner.algebra import orbit_labels
@@ -22,39 +22,15 @@ from intertwiner.errors import CannotRewrite, ShapeMismatch
 from intertwiner.network import Network, Node
 from intertwiner.network import node as ir
 from intertwiner.numerics.monomial import Monomial
-from intertwiner.rewrite.coordinates import Coordinates, monomial_on, written_spaces
+from intertwiner.rewrite.coordinates import Coordinates, written_spaces
 from intertwiner.rewrite.layers import after, coefficients, signs_allowed
 from intertwiner.rewrite.tied import Action, Tied, direct_sum, tied, trivial
 from intertwiner.rewrite.twin import TwinGraph
+from intertwiner.rewrite.twin_value import Value, is_unchanged, spread, standing, with_channels
 from intertwiner.symmetry import BoundSymmetry, TensorAction
 from intertwiner.transport.picture import Lost
 from intertwiner.transport.rules_linear import dense_kernel, induced_by
 from intertwiner.transport.rules_pool import pooled
-
-
-@dataclass(frozen=True, eq=False)
-class Value:
-    """A value of the twin.
-
-    Args:
-        action: One per generator, on the sample.
-        axis: The sample axis along which channels stand.
-        label: For every original position of that axis the twin's position that continues it; None where unknown.
-        scale: The original is this multiple of it; None likewise.
-    """
-
-    action: tuple[TensorAction, ...]
-    axis: int
-    label: Int[ndarray, " d"] | None = None
-    scale: Float[ndarray, " d"] | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.action[0].shape
-
-    def rho(self, where: str) -> Action:
-        """The generators along the channel axis."""
-        return tuple(monomial_on(a, (self.axis,), where) for a in self.action)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,12 +82,14 @@ class Assembler:
         symmetry: The task.
         coordinates: Of every space, by name; those of spaces not yet written may be added later.
         rows: What representatives read.
+        copies: Convolutions that read their own copy only (``copies``).
     """
 
     network: Network
     symmetry: BoundSymmetry
     coordinates: Mapping[str, Coordinates]
     rows: Rows
+    copies: frozenset[str] = frozenset()
     graph: dict[str, Node] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
     ties: dict[str, Tied] = field(default_factory=dict)
@@ -144,12 +122,7 @@ class Assembler:
         if isinstance(node.op, ir.Output):
             self.graph[node.name] = node
             return
-        rule = RULES.get(type(node.op))
-        if rule is None or node.batch_axis != 0 or node.batch_multiple != 1:
-            raise CannotRewrite(
-                f"{node.tap or node.name}: {_kind(node)} is not rewritten.\n  Linear layers, convolutions, functions, "
-                "pools, adds, concatenations and flattening are. Nothing was rewritten."
-            )
+        rule = rule_of(node)
         try:
             op, value = rule(self, node, node.op, *(self.values[i] for i in node.inputs))
         except (Lost, ShapeMismatch) as reason:
@@ -186,12 +159,27 @@ def _name(node: Node) -> str:
     return weight.name.removesuffix(".weight") if weight.name.endswith(".weight") else node.name
 
 
-def _kind(node: Node) -> str:
-    return node.op.target if isinstance(node.op, ir.Opaque) else node.op.kind
-
-
 Rule = Callable[..., tuple[ir.Op, Value]]
 RULES: dict[type[ir.Op], Rule] = {}
+
+
+def rule_of(node: Node) -> Rule:
+    """The rule of a node.
+
+    Raises:
+        CannotRewrite: There is none.
+    """
+    op, rule = node.op, RULES.get(type(node.op))
+    if isinstance(op, ir.Conv) and (op.groups != 1 or op.transposed):
+        rule, kind = None, "a grouped convolution" if op.groups != 1 else "a transposed convolution"
+    else:
+        kind = op.target if isinstance(op, ir.Opaque) else op.kind
+    if rule is None or node.batch_axis != 0 or node.batch_multiple != 1:
+        raise CannotRewrite(
+            f"{node.tap or node.name}: {kind} is not rewritten.\n  Linear layers, convolutions, functions, pools, "
+            "adds, concatenations and flattening are. Nothing was rewritten."
+        )
+    return rule
 
 
 def _rule(*kinds: type[ir.Op]) -> Callable[[Rule], Rule]:
@@ -215,48 +203,32 @@ def _input(a: Assembler, node: Node, op: ir.Input) -> tuple[ir.Op, Value]:
 @_rule(ir.Linear)
 def _linear(a: Assembler, node: Node, op: ir.Linear, x: Value) -> tuple[ir.Op, Value]:
     last = len(x.shape) - 1
-    x = _standing(x, last)
+    x = standing(x, last)
     weight, bias, to = a.write(node, x, x.rho(node.tap or node.name))
     shape = (*x.shape[:-1], to.width)
-    action = tuple(_with_channels(m, shape, last, rho) for m, rho in zip(x.action, to.rho, strict=True))
+    action = tuple(with_channels(m, shape, last, rho) for m, rho in zip(x.action, to.rho, strict=True))
     return ir.Linear(weight, bias), Value(action, last, to.label, to.scale)
 
 
 @_rule(ir.Conv)
 def _conv(a: Assembler, node: Node, op: ir.Conv, x: Value) -> tuple[ir.Op, Value]:
-    if op.groups != 1 or op.transposed:
-        kind = "grouped" if op.groups != 1 else "transposed"
-        raise CannotRewrite(f"{node.tap or node.name}: {kind} convolutions are not rewritten. Nothing was rewritten.")
-    x = _standing(x, 0)
+    x = standing(x, 0)
     space = tuple(range(1, len(x.shape)))
     grids = [TensorAction(x.shape, tuple(f for f in m.factors if f.axes != (0,))) for m in x.action]
     induced = [induced_by(op, grid, x.shape[1:]) for grid in grids]
-    rho = x.rho(node.tap or node.name)
+    rho, groups = x.rho(node.tap or node.name), 1
+    if node.name in a.copies:  # channels of a copy stay channels; the kernel is moved
+        groups = a.symmetry.group.order
+        rho = (Monomial.identity(x.shape[0] // groups),) * len(rho)
     read = tuple(m.kron(kernel) for m, (_, kernel) in zip(rho, induced, strict=True))
     weight, bias, to = a.write(node, x, read)
     kernel = op.weight.shape[2:]
-    weight = replace(weight, array=weight.array.reshape(to.width, x.shape[0], *kernel))
+    weight = replace(weight, array=weight.array.reshape(to.width, x.shape[0] // groups, *kernel))
     shape = (to.width, *node.sample_shape[1:])
     action = tuple(
         TensorAction.of(shape, {(0,): m, space: move}) for m, (move, _) in zip(to.rho, induced, strict=True)
     )  # fmt: skip
-    return replace(op, weight=weight, bias=bias), Value(action, 0, to.label, to.scale)
-
-
-def _standing(x: Value, axis: int) -> Value:
-    """The value with its channels on an axis: of an input, nothing was said yet."""
-    if x.axis == axis:
-        return x
-    if x.label is not None and np.array_equal(x.label, np.arange(x.shape[x.axis])):
-        size = x.shape[axis]
-        return replace(x, axis=axis, label=np.arange(size), scale=np.ones(size))
-    raise Lost("channels stand on another axis than the one that is read")
-
-
-def _with_channels(action: TensorAction, shape: tuple[int, ...], axis: int, rho: Monomial) -> TensorAction:
-    """The action on the other axes, and rho on the channels."""
-    kept = {f.axes: f.matrix for f in action.factors if axis not in f.axes}
-    return TensorAction.of(shape, {**kept, (axis,): rho})
+    return replace(op, weight=weight, bias=bias, groups=groups), Value(action, 0, to.label, to.scale)
 
 
 @_rule(ir.PointwiseOp)
@@ -267,7 +239,7 @@ def _pointwise(a: Assembler, node: Node, op: ir.PointwiseOp, x: Value) -> tuple[
         if not signs_allowed(op.pointwise):
             raise CannotRewrite(f"{node.tap or node.name}: {op.pointwise.name} does not commute with signs")
         rho = after(op.pointwise, x.rho(node.tap or node.name))
-        x = replace(x, action=tuple(_with_channels(m, x.shape, x.axis, r) for m, r in zip(x.action, rho, strict=True)))
+        x = replace(x, action=tuple(with_channels(m, x.shape, x.axis, r) for m, r in zip(x.action, rho, strict=True)))
     return op, x if x.scale is None else replace(x, scale=coefficients(op.pointwise, x.scale))
 
 
@@ -281,24 +253,20 @@ def _affine(a: Assembler, node: Node, op: ir.ChannelAffine, x: Value) -> tuple[i
     if any(s > 1 for p in op.params for axis, s in enumerate(p.shape) if axis != x.axis + 1):
         raise Lost("a scale or shift that depends on the position")
     if all(p.array.size == 1 for p in op.params):
-        if op.shift is not None and (x.label is None or not _is_unchanged(x)):
+        if op.shift is not None and (x.label is None or not is_unchanged(x)):
             raise Lost("one shift for channels that the twin scales differently")
         return op, x
     if x.label is None or x.scale is None:
         raise Lost("a scale per channel between layers, where orbits of channels are selected")
-    width = x.shape[x.axis]
+    width, rho = x.shape[x.axis], x.rho(node.tap or node.name)
+    plain = tuple(Monomial(m.index) for m in rho)
     changes: dict[str, Any] = {}
-    for name, param, factor in (("scale", op.scale, np.ones(len(x.scale))), ("shift", op.shift, x.scale)):
+    for name, param, factor, moves in (("scale", op.scale, 1.0, plain), ("shift", op.shift, x.scale, rho)):
         if param is not None:
-            array = np.ones(width)
-            array[x.label] = np.broadcast_to(param.array.ravel(), len(x.scale)) / factor
+            array = spread(np.broadcast_to(param.array.ravel(), len(x.scale)) / factor, x.label, moves)
             shape = [width if axis == x.axis + 1 else 1 for axis in range(len(x.shape) + 1)]
             changes[name] = replace(param, array=array.reshape(shape), places=None, computed=True)
     return replace(op, **changes), x
-
-
-def _is_unchanged(x: Value) -> bool:
-    return x.scale is not None and bool(np.all(x.scale == 1))
 
 
 @_rule(ir.Add)
@@ -308,8 +276,12 @@ def _add(a: Assembler, node: Node, op: ir.Add, *terms: Value) -> tuple[ir.Op, Va
         raise Lost("a sum of values of different shapes")
     if any(ours != theirs for t in terms[1:] for ours, theirs in zip(first.action, t.action, strict=True)):
         raise Lost("a sum of values on which the group acts differently")
-    if first.label is not None and any(
-        not np.array_equal(first.label, t.label) or not np.allclose(first.scale, t.scale) for t in terms[1:]
+    if (
+        first.label is not None
+        and any(
+            not np.array_equal(first.label, t.label) or not np.allclose(first.scale, t.scale)  # type: ignore[arg-type]
+            for t in terms[1:]
+        )
     ):
         raise Lost("a sum of values whose channels are scaled differently")
     return op, first
@@ -318,18 +290,18 @@ def _add(a: Assembler, node: Node, op: ir.Add, *terms: Value) -> tuple[ir.Op, Va
 @_rule(ir.Concat)
 def _concat(a: Assembler, node: Node, op: ir.Concat, *parts: Value) -> tuple[ir.Op, Value]:
     axis = op.axis - 1
-    parts = tuple(_standing(p, axis) for p in parts)
+    parts = tuple(standing(p, axis) for p in parts)
     sizes = [p.shape[axis] for p in parts]
     shape = tuple(sum(sizes) if k == axis else n for k, n in enumerate(parts[0].shape))
     rho = direct_sum([p.rho(node.tap or node.name) for p in parts], len(parts[0].action))
-    action = tuple(_with_channels(m, shape, axis, r) for m, r in zip(parts[0].action, rho, strict=True))
-    others = [tuple(_with_channels(m, shape, axis, r) for m, r in zip(p.action, rho, strict=True)) for p in parts[1:]]
+    action = tuple(with_channels(m, shape, axis, r) for m, r in zip(parts[0].action, rho, strict=True))
+    others = [tuple(with_channels(m, shape, axis, r) for m, r in zip(p.action, rho, strict=True)) for p in parts[1:]]
     if any(theirs != ours for other in others for theirs, ours in zip(other, action, strict=True)):
         raise Lost("a concatenation of values whose positions are moved differently")
     starts = np.cumsum([0, *sizes])[:-1]
     known = all(p.label is not None for p in parts)
     label = np.concatenate([p.label + s for p, s in zip(parts, starts, strict=True)]) if known else None
-    scale = np.concatenate([p.scale for p in parts]) if known else None
+    scale = np.concatenate([p.scale for p in parts]) if known else None  # type: ignore[arg-type,call-overload]
     return op, Value(action, axis, label, scale)
 
 
@@ -337,14 +309,14 @@ def _concat(a: Assembler, node: Node, op: ir.Concat, *parts: Value) -> tuple[ir.
 def _pool(a: Assembler, node: Node, op: ir.Pool, x: Value) -> tuple[ir.Op, Value]:
     dims = len(op.kernel)
     space = tuple(range(len(x.shape) - dims, len(x.shape)))
-    x = _standing(x, 0)
+    x = standing(x, 0)
     if op.reduction == "max" and not all(m.is_permutation for m in x.action):
         raise Lost("a maximum of channels that change sign")
     shape = (x.shape[0], *node.sample_shape[1:])
     moves = [pooled(op, TensorAction(x.shape, tuple(f for f in m.factors if 0 not in f.axes)), space, shape)
              for m in x.action]  # fmt: skip
     rho = x.rho(node.tap or node.name)
-    action = tuple(_with_channels(m, shape, 0, r) for m, r in zip(moves, rho, strict=True))
+    action = tuple(with_channels(m, shape, 0, r) for m, r in zip(moves, rho, strict=True))
     return op, replace(x, action=action)
 
 
@@ -390,4 +362,4 @@ def _reshape(a: Assembler, node: Node, op: ir.Reshape, x: Value) -> tuple[ir.Op,
 
 
 def _is_input(x: Value) -> bool:
-    return x.label is not None and len(x.label) == x.shape[x.axis] and _is_unchanged(x)
+    return x.label is not None and len(x.label) == x.shape[x.axis] and is_unchanged(x)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 from intertwiner.rewrite.layers import multiply_adds
 
@@ -31,7 +30,7 @@ def width_within(read: int, widths: Sequence[int], most: float) -> int:
     *hidden, out = widths
 
     def cost(share: float) -> float:
-        return multiply_adds_of([read, *(share * n for n in hidden), out])
+        return multiply_adds([read, *(share * n for n in hidden), out])
 
     low, high = 0.0, 1.0
     while cost(high) <= most and high < 2**20:
@@ -42,11 +41,6 @@ def width_within(read: int, widths: Sequence[int], most: float) -> int:
     return int(low * hidden[0] + 1e-6)
 
 
-def multiply_adds_of(widths: Sequence[float]) -> float:
-    """``multiply_adds`` for widths that need not be whole."""
-    return float(sum(a * b for a, b in pairwise(widths)))
-
-
 def least_cost(widths: Sequence[int]) -> int:
     """Multiply-adds with one neuron in every hidden layer."""
-    return multiply_adds([widths[0], *([1] * (len(widths) - 2)), widths[-1]])
+    return int(multiply_adds([widths[0], *([1] * (len(widths) - 2)), widths[-1]]))

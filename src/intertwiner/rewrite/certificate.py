@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -100,6 +101,9 @@ class Certificate:
         values["verdict"] = Verdict.from_json(values["verdict"])
         for name in ("widths", "original_widths", "layers"):
             values[name] = tuple(values[name])
+        measured = [f.name for f in fields(cls) if f.type == "float"]
+        for name in measured:
+            values[name] = float("nan") if values[name] is None else values[name]
         return cls(**values)
 
     def __str__(self) -> str:
@@ -114,9 +118,10 @@ class Certificate:
             f"{self.parameters['free']} of them free",
             f"defect         {self.original_defect:.2g} -> {self.defect_float32:.2g} in float32, "
             f"{self.defect_float64:.2g} in float64{floor}",
-            f"distance       {self.distance_original:.3g} from the original, {self.distance_average:.3g} from its "
-            f"group average ({'all of' if self.average_exact else 'random elements of'} {self.group}); the original "
-            f"is {self.original_distance_average:.3g} away from it",
+            f"distance       {_distance(self.distance_original)} from the original, "
+            f"{_distance(self.distance_average)} from its group average "
+            f"({'all of' if self.average_exact else 'random elements of'} {self.group}); the original "
+            f"is {_distance(self.original_distance_average)} away from it",
         ]
         if self.accuracy:
             both = ", ".join(f"{name} {value:.4f}" for name, value in self.accuracy.items())
@@ -144,7 +149,13 @@ def _plain(value: Any) -> Any:
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (tuple, list)):
         return [_plain(v) for v in value]
-    return value.item() if isinstance(value, np.generic) else value
+    value = value.item() if isinstance(value, np.generic) else value
+    # JSON has no NaN: a distance from something constant is unknown.
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _distance(value: float) -> str:
+    return "an unknown distance" if math.isnan(value) else f"{value:.3g}"
 
 
 @dataclass(frozen=True)
@@ -211,7 +222,7 @@ def certify(subject: Subject, twin: TwinGraph, module: nn.Module, found: Figures
         original_distance_average=found.spread, accuracy=found.right,
         widths=layer_widths(twin.graph), original_widths=layer_widths(network.graph),
         parameters={
-            "twin": sum(p.numel() for p in module.parameters()), "original": network.parameters,
+            "twin": stored_numbers(module), "original": network.parameters,
             "free": twin.free_parameters,
         },
         multiply_adds={
@@ -222,6 +233,12 @@ def certify(subject: Subject, twin: TwinGraph, module: nn.Module, found: Figures
         data=story.data, layers=story.layers, seed=story.seed,
         executors={name: "blocks" if name in story.blocks else "dense" for name in layers}, training=story.training,
     )  # fmt: skip
+
+
+def stored_numbers(module: nn.Module) -> int:
+    """Parameters of a module; blocks keep theirs as buffers, once they are inverted and merged for inference."""
+    own = sum(p.numel() for p in module.parameters())
+    return own or sum(t.numel() for t in module.state_dict().values() if t.is_floating_point())
 
 
 def layer_widths(graph: Mapping[str, ir.Node]) -> tuple[int, ...]:

@@ -52,7 +52,6 @@ def closed_rows(
     tolerance: float,
     limit: int,
     where: str,
-    marks: Float[ndarray, "n k"] | None = None,
 ) -> Closed:
     """Close rows under the generators, equal ones up to scale and sign counting once.
 
@@ -64,7 +63,6 @@ def closed_rows(
         tolerance: Largest relative difference of equal rows.
         limit: Most rows there may be in the end.
         where: Tap of the layer, for the message.
-        marks: Numbers per neuron that G leaves alone and that equal neurons must share.
 
     Raises:
         LiftTooWide: More than ``limit`` rows.
@@ -73,11 +71,7 @@ def closed_rows(
     if scaled:
         norm = stable_norm(rows)
         size = np.where(norm > 0, norm, 1.0)
-    keys = rows / size[:, None]
-    if marks is not None and marks.shape[1]:
-        keys = np.column_stack([keys, marks])
-        moves = direct_sum([moves, (Monomial.identity(marks.shape[1]),) * len(moves)], len(moves))
-    found = closure(keys, moves, signed=signed, tolerance=tolerance, limit=limit, where=where)
+    found = closure(rows / size[:, None], moves, signed=signed, tolerance=tolerance, limit=limit, where=where)
     return Closed(found, size * found.sign)
 
 

@@ -7,11 +7,11 @@ layer gathers its orbits, and two such layers in a row hand their neurons over i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from intertwiner.algebra import Group, Representation
 from intertwiner.errors import CannotRewrite, Contradiction
@@ -21,7 +21,6 @@ from intertwiner.network.functions import torch_function
 from intertwiner.numerics.tolerance import TOLERANCE
 from intertwiner.rewrite.cost import require_blocks
 from intertwiner.rewrite.isotypic import FrozenIsotypicLinear, IsotypicLinear, OneByOne
-from intertwiner.rewrite.isotypic_chain import Pointwise
 from intertwiner.rewrite.orbit_forms import image_group
 from intertwiner.rewrite.regroup import Plan, regrouped
 from intertwiner.rewrite.tied import Action
@@ -29,6 +28,17 @@ from intertwiner.rewrite.twin import TwinGraph
 
 DENSE = ("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 """What ``network.operations`` calls for fully connected layers and convolutions, and for nothing else."""
+
+
+class Pointwise(nn.Module):
+    """A pointwise function as a module."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
 
 
 def compiled(

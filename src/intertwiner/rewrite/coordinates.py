@@ -15,7 +15,7 @@ from intertwiner.network import Input, LatentSpace, Linear, Network, Node, Point
 from intertwiner.network import node as ir
 from intertwiner.numerics.monomial import Monomial
 from intertwiner.rewrite.closing import Closed, closed_rows, live, rows_and_moves
-from intertwiner.rewrite.tied import Action
+from intertwiner.rewrite.tied import Action, direct_sum, trivial
 from intertwiner.symmetry import BoundSymmetry, TensorAction
 from intertwiner.transport.picture import Lost, Picture
 
@@ -156,9 +156,10 @@ def lifted_coordinates(
             out[name] = Coordinates.of_task(given_action(network, symmetry, space))
             continue
         rows, moves = _joint_rows(writers[name], pictures)
+        rows, moves = _with_affines(network, space, live(rows, tolerance), moves)
         found = closed_rows(
-            live(rows, tolerance), moves, signed=_signed(network, space), scaled=space.gauge.scale != "none",
-            tolerance=tolerance, limit=limits.get(name, 1 << 30), where=name, marks=_marks(network, space),
+            rows, moves, signed=sign_is_free(network, space), scaled=space.gauge.scale != "none",
+            tolerance=tolerance, limit=limits.get(name, 1 << 30), where=name,
         )  # fmt: skip
         out[name] = Coordinates.closed(found)
     return out
@@ -176,19 +177,30 @@ def _joint_rows(writers: list[Node], pictures: Mapping[str, Picture]) -> tuple[n
         raise CannotRewrite(f"{writers[0].tap or writers[0].name}: {reason}. Nothing was rewritten.") from reason
 
 
-def _signed(network: Network, space: LatentSpace) -> bool:
+def sign_is_free(network: Network, space: LatentSpace) -> bool:
     """Whether a channel may be continued with its sign changed: where every function is odd up to a factor."""
     functions = [network.node(n).op for n, _ in space.slots]
     shifts = any(isinstance(op, PointwiseOp) and op.pointwise.flips_shift for op in functions)
     return space.gauge.sign and not shifts
 
 
-def _marks(network: Network, space: LatentSpace) -> Float[ndarray, "d k"]:
-    """The factors and shifts of per-channel maps: channels that differ in them are not one."""
-    columns = []
+def _with_affines(
+    network: Network, space: LatentSpace, rows: Float[ndarray, "d r"], moves: Action
+) -> tuple[Float[ndarray, "d r1"], Action]:
+    """The rows beside what the per-channel maps of the space make of them: channels that differ in that are not one.
+
+    All of it changes sign and size with the row, as the map ``z -> a z + b`` of a channel continued as ``c z`` has to
+    become ``z -> a z + c b``.
+    """
+    parts, actions, count = [rows], [moves], len(moves)
     for name, axis in space.slots:
         op = network.node(name).op
-        if isinstance(op, ir.ChannelAffine):
-            columns += [np.broadcast_to(np.moveaxis(p.array, axis, 0).reshape(p.shape[axis], -1)[:, 0], space.dimension)
-                        for p in op.params]  # fmt: skip
-    return np.column_stack(columns) if columns else np.zeros((space.dimension, 0))
+        if not isinstance(op, ir.ChannelAffine):
+            continue
+        for param, whole in ((op.scale, True), (op.shift, False)):
+            if param is not None:
+                values = np.moveaxis(param.array, axis, 0).reshape(param.shape[axis], -1)[:, :1]
+                values = np.broadcast_to(values, (space.dimension, 1))
+                parts.append(values * rows if whole else values)
+                actions.append(moves if whole else trivial(count))
+    return np.column_stack(parts), direct_sum(actions, count)

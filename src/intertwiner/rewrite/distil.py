@@ -29,6 +29,8 @@ from intertwiner.rewrite.lesson import Lesson, answer, lesson
 from intertwiner.rewrite.student import Student, student_of
 from intertwiner.rewrite.twin import TwinGraph
 
+SMALLEST = 1e-3
+"""A parameter that starts at zero moves as if its entries were so large."""
 WARM = 0.05
 """Share of the steps in which the rate rises."""
 CLIP = 4.0
@@ -73,7 +75,7 @@ def distil(
     *,
     epochs: float = 3.0,
     batch: int = 256,
-    rate: float = 1e-2,
+    rate: float = 2e-2,
     loss: Loss = "soft",
     temperature: float = 2.0,
     labels: Tensor | None = None,
@@ -90,8 +92,9 @@ def distil(
         target: What the twin should answer, one row per sample: the outputs of the group average.
         epochs: Passes over the samples that are not held out; a fraction is fine.
         batch: Samples per step.
-        rate: Largest rate of Adam: about how far an entry of a weight moves per step. It rises over the first 5 % of
-            the steps and falls along a cosine.
+        rate: How far an entry moves per step of Adam at most, relative to the root mean square of its parameter as
+            it starts: a fitted start is kept, whatever the scale of a layer. It rises over the first 5 % of the steps
+            and falls along a cosine.
         loss: "soft" for logits, "squared" for outputs of any other kind (``criterion``).
         temperature: Logits are divided by it before the softmax; "soft" only.
         labels: One class per sample; mixes in the cross entropy.
@@ -175,13 +178,15 @@ def _train(
     """The best coordinates (None: the start), the held-out losses, and the steps made."""
     per_epoch = data.train // plan.batch
     total = max(1, round(plan.epochs * per_epoch))
-    optimiser = torch.optim.Adam(student.coordinates, plan.rate)
+    sizes = [max(float(w.detach().square().mean().sqrt()), SMALLEST) for w in student.weights]
+    optimiser = torch.optim.Adam([{"params": [c]} for c in student.coordinates], plan.rate)
     student.expand()
     losses = [_held_loss(student, data, goal, plan, 0)]
     best: list[Tensor] | None = None
     usual, step = 0.0, 0
     for step, chosen in enumerate(_batches(data.train, plan, total), 1):
-        optimiser.param_groups[0]["lr"] = plan.rate_at(step - 1, total)
+        for group, size in zip(optimiser.param_groups, sizes, strict=True):
+            group["lr"] = size * plan.rate_at(step - 1, total)
         with torch.enable_grad():
             x, target, labels = data.rows(chosen, student.device, torch.float32)
             value = goal(answer(student.module, x), target, labels)

@@ -1,26 +1,17 @@
-"""Several ways to run one equivariant layer, and the choice among them by measuring on this machine.
+"""Functions timed in turn on this machine, and the compiled form of a module that counts its own recompilations.
 
-``blocks`` multiplies one block per irrep between two small transforms, ``dense`` one dense weight; each runs eagerly or
-under ``torch.compile``. Fewer multiply-adds are no promise of time (theory section 7): the dense layer stays unless
-blocks take at most ``BLOCKS_WIN`` of its time in the same rounds.
+Fewer multiply-adds are no promise of time (theory section 7), so what is fastest is measured.
 """
 
 from __future__ import annotations
 
 import itertools
-import statistics
 import time
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-
-from intertwiner.errors import WrongUse
-from intertwiner.numerics.tolerance import BLOCKS_WIN
-from intertwiner.report.words import number
-from intertwiner.rewrite.isotypic import FrozenIsotypicLinear, IsotypicLinear
 
 LEAST_SECONDS = 1e-2
 """A round calls a layer as often as fits in about this time, at least once."""
@@ -29,117 +20,6 @@ Run = Callable[[Tensor], Tensor]
 Clock = Callable[[], float]
 CLOCK: Clock = time.perf_counter
 _NUMBERS = itertools.count()
-
-
-@dataclass(frozen=True, eq=False)
-class Executor:
-    """One way to run a layer.
-
-    Args:
-        name: ``blocks``, ``dense``, ``blocks, compiled`` or ``dense, compiled``.
-        module: The plain module: it exports, saves and compiles.
-        run: What was timed: the module or its compiled form.
-    """
-
-    name: str
-    module: nn.Module
-    run: Run
-
-    @property
-    def is_dense(self) -> bool:
-        return self.name.startswith("dense")
-
-    @property
-    def compiled(self) -> bool:
-        return self.run is not self.module
-
-
-@dataclass(frozen=True, eq=False)
-class Fastest:
-    """The executor that won, and what it was chosen by.
-
-    Args:
-        chosen: The executor.
-        dense: The best dense executor, chosen or not.
-        seconds: Median seconds per call, by name of executor.
-        ratio: Median over rounds of the time of the best dense executor over that of the best blocks.
-        difference: Largest difference of an executor from the eager dense layer on the example, over the largest.
-        rounds: Alternating rounds.
-        threads: Threads of torch while measuring.
-        skipped: What was not measured, with the reason.
-    """
-
-    chosen: Executor
-    dense: Executor
-    seconds: Mapping[str, float]
-    ratio: float
-    difference: float
-    rounds: int
-    threads: int
-    skipped: Mapping[str, str]
-
-    def __str__(self) -> str:
-        times = ", ".join(f"{name} {number(1e3 * value)} ms" for name, value in self.seconds.items())
-        return f"{self.chosen.name} ({times}; blocks {number(self.ratio)} x as fast as dense, {self.rounds} rounds)"
-
-
-def fastest(
-    layer: IsotypicLinear | FrozenIsotypicLinear,
-    example: Tensor,
-    *,
-    rounds: int = 7,
-    compiled: bool = True,
-    dense: nn.Module | None = None,
-) -> Fastest:
-    """Measure the executors of a layer on an example and choose one.
-
-    Times alternate in one run, without gradients. Among blocks and among dense executors the one of least median
-    counts; blocks are chosen where the median over rounds of their time over the dense one is at most ``BLOCKS_WIN``.
-
-    Args:
-        layer: The layer; nothing of it changes.
-        example: An input of the batch that matters: the choice depends on it.
-        rounds: Alternating rounds, at least 5.
-        compiled: Whether to try ``torch.compile`` too; where it fails the reason is recorded.
-        dense: The dense equivalent, where it is known already.
-
-    Raises:
-        WrongUse: Fewer than 5 rounds.
-
-    Cost:
-        Two compilations (about ten seconds each) and ``rounds`` times a few calls.
-    """
-    if isinstance(layer, IsotypicLinear):
-        dense = layer.dense() if dense is None else dense
-        layer = layer.frozen()
-    elif dense is None:
-        raise WrongUse("a frozen layer has no dense equivalent of its own: pass dense=")
-    return choose((("blocks", layer.eval()), ("dense", dense.eval())), example, rounds=rounds, compiled=compiled)
-
-
-def choose(
-    pair: tuple[tuple[str, nn.Module], tuple[str, nn.Module]], example: Tensor, *, rounds: int, compiled: bool
-) -> Fastest:
-    """``fastest`` for any two modules of one function, each with its name: the first in blocks, the second dense.
-
-    Raises:
-        WrongUse: Fewer than 5 rounds.
-    """
-    if rounds < 5:
-        raise WrongUse(f"{rounds} rounds: medians of fewer than 5 say little")
-    with torch.no_grad():
-        executors, skipped = _executors(pair, example, compiled)
-        reference = pair[1][1](example)
-        scale = float(reference.abs().max()) or 1.0
-        difference = max(float((e.run(example) - reference).abs().max()) for e in executors) / scale
-        times = alternating({e.name: e.run for e in executors}, example, rounds)
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    blocks, dense = (
-        min((e for e in executors if e.is_dense is kind), key=lambda e: medians[e.name]) for kind in (False, True)
-    )
-    ratio = statistics.median(d / b for d, b in zip(times[dense.name], times[blocks.name], strict=True))
-    chosen = blocks if ratio * BLOCKS_WIN >= 1 else dense
-    return Fastest(chosen, dense, medians, ratio, difference, rounds, torch.get_num_threads(), skipped)
 
 
 def alternating(
@@ -194,22 +74,3 @@ def _seconds(run: Run, example: Tensor, repeats: int, clock: Clock) -> float:
 def _wait(example: Tensor) -> None:
     if example.is_cuda:
         torch.cuda.synchronize(example.device)
-
-
-def _executors(
-    pair: tuple[tuple[str, nn.Module], ...], example: Tensor, compiled: bool
-) -> tuple[list[Executor], dict[str, str]]:
-    out, skipped = [], {}
-    for name, module in pair:
-        out.append(Executor(name, module, module))
-        if not compiled:
-            skipped[f"{name}, compiled"] = "not asked for"
-            continue
-        run = compiled_alone(module)
-        try:
-            run(example)
-        except (RuntimeError, OSError) as error:
-            skipped[f"{name}, compiled"] = f"torch.compile failed: {str(error).strip().splitlines()[0]}"
-        else:
-            out.append(Executor(f"{name}, compiled", module, run))
-    return out, skipped

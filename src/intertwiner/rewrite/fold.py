@@ -25,6 +25,8 @@ def folded(network: Network) -> Network:
             continue
         if not isinstance(before.op, (ir.Linear, ir.Conv)) or len(before.users) > 1:
             continue
+        if isinstance(before.op, ir.Conv) and before.op.transposed and before.op.groups > 1:
+            continue
         axis = channel_axis(before)
         if any(s > 1 for p in node.op.params for k, s in enumerate(p.shape) if k != axis):
             continue
@@ -37,11 +39,8 @@ def _with_affine(node: Node, op: ir.Linear | ir.Conv, affine: ir.ChannelAffine) 
     count = node.shape[channel_axis(node)]
     scale = np.broadcast_to(np.ones(1) if affine.scale is None else affine.scale.array.ravel(), count)
     shift = np.broadcast_to(np.zeros(1) if affine.shift is None else affine.shift.array.ravel(), count)
-    across = isinstance(op, ir.Conv) and op.transposed
-    place = (1, -1) if across and op.groups == 1 else (-1, 1)  # type: ignore[union-attr]
+    place = (1, -1) if isinstance(op, ir.Conv) and op.transposed else (-1, 1)
     shape = (*place, *(1,) * (op.weight.array.ndim - 2))
-    if across and op.groups > 1:  # type: ignore[union-attr]
-        return op
     weight = replace(op.weight, array=op.weight.array * scale.reshape(shape), places=None, computed=True)
     old = np.zeros(count) if op.bias is None else op.bias.array
     bias = ir.Param(_bias_name(op), old * scale + shift, (_bias_name(op),), computed=True)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from intertwiner.network import Network
-from intertwiner.rewrite.assemble import Assembler, continued_rows
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from intertwiner.errors import CannotRewrite
+from intertwiner.network import Network, Node
+from intertwiner.network import node as ir
+from intertwiner.rewrite.assemble import Assembler, Write, continued_rows
 from intertwiner.rewrite.closing import lifted_pictures
 from intertwiner.rewrite.coordinates import lifted_coordinates, written_spaces
+from intertwiner.rewrite.tied import direct_sum, tied, trivial
 from intertwiner.rewrite.twin import TwinGraph
 from intertwiner.symmetry import BoundSymmetry
 
@@ -29,7 +36,8 @@ def lift_graph(
 
     Raises:
         LiftTooWide: A latent space would grow beyond ``growth``.
-        CannotRewrite: An operator or action that is not covered; the message names it.
+        CannotRewrite: An operator or action that is not covered, or a layer whose action is given, that is not
+            equivariant, and that a function follows: the group average is no such network. The message names it.
 
     Cost:
         Two closures of rows per latent space and one assembly; no data.
@@ -56,4 +64,36 @@ def lift_graph(
     by_node = {node: limits[space.name] for node, space in spaces.items()}
     pictures = lifted_pictures(network, symmetry, tolerance=tolerance, limits=by_node)
     coordinates = lifted_coordinates(network, symmetry, pictures, tolerance=tolerance, limits=limits)
-    return Assembler(network, symmetry, coordinates, continued_rows).run()
+
+    def rows(write: Write) -> tuple[Float[ndarray, "o r"], Float[ndarray, " o"]]:
+        found, bias = continued_rows(write)
+        whole = np.column_stack([found, bias])
+        if write.coordinates.given and not _only_averages_follow(network, write.node):
+            rho = write.coordinates.rho
+            mean = tied(rho, direct_sum([write.read, trivial(len(rho))], len(rho))).project(whole)
+            if np.abs(whole - mean).max(initial=0.0) > 100 * tolerance * np.abs(whole).max(initial=0.0):
+                raise CannotRewrite(
+                    f"{write.node.tap or write.node.name} is not equivariant, and what follows it is not linear: the "
+                    "group average is no network of this form. Nothing was rewritten."
+                )
+        return found, bias
+
+    return Assembler(network, symmetry, coordinates, rows).run()
+
+
+AVERAGES = (ir.Identity, ir.Add, ir.Concat, ir.Reshape, ir.ChannelAffine, ir.Output)
+"""Through these the mean over the group passes, as it does through means over positions."""
+
+
+def _only_averages_follow(network: Network, node: Node) -> bool:
+    """Whether what a node writes reaches the output without a function or another layer."""
+    reached = {node.name}
+    for other in network.nodes:
+        if reached.isdisjoint(other.inputs):
+            continue
+        op = other.op
+        means = isinstance(op, (ir.Pool, ir.Reduce)) and op.reduction in ("mean", "avg", "sum")
+        if not means and not isinstance(op, AVERAGES):
+            return False
+        reached.add(other.name)
+    return True

@@ -77,21 +77,12 @@ class TwinChain:
     @property
     def multiply_adds(self) -> int:
         """Of one sample, dense layers."""
-        return multiply_adds(self.widths)
-
-    @property
-    def free_parameters(self) -> int:
-        """Dimension of the spaces of intertwiners and invariant biases: what a tied network would train."""
-        read, total = self.rho_in, 0
-        for layer in self.layers:
-            total += tied(layer.rho, read).count + tied(layer.rho, trivial(len(read))).count
-            read = layer.after
-        return total
+        return int(multiply_adds(self.widths))
 
 
-def multiply_adds(widths: Sequence[int]) -> int:
-    """Of one sample through dense layers of these widths."""
-    return int(sum(a * b for a, b in pairwise(widths)))
+def multiply_adds(widths: Sequence[float]) -> float:
+    """Of one sample through dense layers of these widths, which need not be whole."""
+    return sum(a * b for a, b in pairwise(widths))
 
 
 def signs_allowed(pointwise: Pointwise) -> bool:

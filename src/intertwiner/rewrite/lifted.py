@@ -28,7 +28,12 @@ from intertwiner.transport import Layout, layouts
 def values_of(network: Network, graph: Mapping[str, Node], names: Sequence[str]) -> Callable[..., tuple[Tensor, ...]]:
     """A function of the inputs that returns the values of some nodes of a graph."""
     last = network.nodes[-1]
-    kept = {name: node for name, node in graph.items() if not isinstance(node.op, ir.Output)}
+    wanted = set(names)
+    for name in reversed(list(graph)):  # nodes stand in topological order
+        if name in wanted:
+            wanted.update(graph[name].inputs)
+    inputs = {name for name, node in graph.items() if isinstance(node.op, ir.Input)}
+    kept = {name: node for name, node in graph.items() if name in wanted | inputs}
     end = replace(last, op=ir.Output(tuple(names)), inputs=tuple(names))
     module = to_module(replace(network, out_spec=None), {**kept, last.name: end})
 

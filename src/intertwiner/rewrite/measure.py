@@ -28,12 +28,12 @@ from intertwiner.rewrite.layers import TwinChain
 from intertwiner.rewrite.samples import Samples, group_average
 from intertwiner.rewrite.teacher import average_outputs
 
-DEFECT_SAMPLES = 4096
+DEFECT_SAMPLES = 512
 ROUNDS = 15
 
 
 @dataclass
-class _Distance:
+class Distance:
     """Running ``|a - b| / |b - mean b|``."""
 
     error: float = 0.0
@@ -100,7 +100,7 @@ def figures(answers: Answers, labels: Int[ndarray, " n"] | None = None) -> Figur
     Raises:
         DataMismatch: Labels of another number than the samples, or that are no classes of the output.
     """
-    near, far, apart = _Distance(), _Distance(), _Distance()
+    near, far, apart = Distance(), Distance(), Distance()
     right = {name: _Right() for name in ("twin", "original", "average")} if labels is not None else {}
     at = 0
     for ours, values, mean in answers:
@@ -128,17 +128,30 @@ def chain_answers(samples: Samples, chain: TwinChain) -> Answers:
         yield twin(x), values, mean
 
 
-def graph_answers(subject: Subject, module: nn.Module) -> Answers:
-    """Of any twin for a group of at most 64 elements: one forward of the original per element."""
-    original = subject.network.function(())
+def graph_answers(
+    subject: Subject, module: nn.Module, average: torch.Tensor | None = None, limit: int | None = None
+) -> Answers:
+    """Of any twin for a group of at most 64 elements: one forward of the original per element.
+
+    Args:
+        subject: The original with its symmetry and data.
+        module: The twin.
+        average: The group average on the data, where it is known already.
+        limit: Stop after about so many samples.
+    """
+    original, at = subject.network.function(()), 0
     for (x,) in subject.stream:
+        if limit is not None and at >= limit:
+            return
         with torch.no_grad():
             ours = module(x)
-        mean = average_outputs(subject.network, subject.symmetry, x, batch=len(x))
-        yield tuple(v.double().cpu().numpy() for v in (_first(ours), original((x,))[0][0], mean))  # type: ignore[misc]
+        known = average[at : at + len(x)] if average is not None else None
+        mean = average_outputs(subject.network, subject.symmetry, x, batch=len(x)) if known is None else known
+        at += len(x)
+        yield tuple(v.double().cpu().numpy() for v in (first_tensor(ours), original((x,))[0][0], mean))  # type: ignore[misc]
 
 
-def _first(value: Any) -> torch.Tensor:
+def first_tensor(value: Any) -> torch.Tensor:
     """The one tensor of a nested output."""
     while not isinstance(value, torch.Tensor):
         value = next(iter(value.values())) if isinstance(value, dict) else value[0]

@@ -7,7 +7,7 @@ chains are covered: there generators and factors suffice (``build``), S5 x S5 in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from intertwiner.audit.neuron_orbits import ALL_ELEMENTS
@@ -17,26 +17,24 @@ from intertwiner.identify.chain import as_chain
 from intertwiner.network import Network
 from intertwiner.network import node as ir
 from intertwiner.numerics.tolerance import tolerance
+from intertwiner.rewrite.assemble import rule_of
 from intertwiner.rewrite.budget import least_cost
 from intertwiner.rewrite.build import Choice, LayerReport, build
 from intertwiner.rewrite.chain_graph import chain_graph
-from intertwiner.rewrite.cost import block_multiply_adds, can_be_blocks, multiply_adds, twin_multiply_adds
+from intertwiner.rewrite.copies import copied
+from intertwiner.rewrite.cost import multiply_adds
 from intertwiner.rewrite.fold import folded
-from intertwiner.rewrite.graph_build import GraphBuilt, build_graph
+from intertwiner.rewrite.graph_build import GraphBuilt
 from intertwiner.rewrite.graph_lift import lift_graph
 from intertwiner.rewrite.graph_task import GraphTask
 from intertwiner.rewrite.layers import TwinChain
 from intertwiner.rewrite.lift import lift
 from intertwiner.rewrite.samples import Samples, samples_of
-from intertwiner.rewrite.shares import Price, widths_within
+from intertwiner.rewrite.selected import selected, wants_blocks
+from intertwiner.rewrite.shares import Price
+from intertwiner.rewrite.subgroups import require_positions
 from intertwiner.rewrite.subject import task_from
-from intertwiner.rewrite.survey import Survey
 from intertwiner.rewrite.twin import TwinGraph
-
-WIDE = 256
-"""Least hidden width at which isotypic blocks were ever seen to beat dense layers."""
-STEP = 0.98
-"""By what a share shrinks where orbits with stabilisers make blocks dearer than regular ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +122,8 @@ def _chain(subject: Subject, budget: float, choice: Choice, *, has_data: bool, s
 def _graph(
     subject: Subject, network: Network, budget: float, choice: Choice, *, has_data: bool, seed: int
 ) -> Made:  # fmt: skip
+    for node in network.nodes[:-1]:
+        rule_of(node)
     original = multiply_adds(subject.network.graph)
     most = budget * original
     try:
@@ -133,7 +133,8 @@ def _graph(
             return Made(twin, "lift", tuple(_widths_note(network, twin)))
         reason = f"the group average costs {cost} multiply-adds, the budget allows {most:.0f}"
     except CannotRewrite as error:
-        # Too wide is a matter of budget; anything else would stop the selection as well.
+        # Too wide, or no network of this form: a matter of budget. Anything else stops the selection as well.
+        require_positions(network, subject.symmetry)
         reason = _first_line(error)
     _require_data(has_data, reason)
     return _selected(subject, network, most, original, choice, seed)
@@ -146,40 +147,13 @@ def _selected(subject: Subject, network: Network, most: float, original: int, ch
             f"{group.name} has {group.order} elements: orbits of channels are selected for at most {ALL_ELEMENTS}, "
             "beyond that only in chains of linear layers.\n  Give a subgroup. Nothing was rewritten."
         )
-    task = GraphTask(network, subject.symmetry, lambda: iter(subject.stream), seed)
-    in_blocks = _wants_blocks(task, choice)
-    price = Price(task, in_blocks)
+    # A sorted data set must not be read from one end.
+    stream = replace(subject.stream, shuffle=seed)
+    task = GraphTask(network, subject.symmetry, lambda: iter(stream), seed)
+    price = Price(task, wants_blocks(task, choice), copied(task))
     _affordable(price.of(dict.fromkeys(task.hidden, 1)), most, original)
-    survey, allowed = Survey(task, choice.cosine), most
-    while True:
-        widths = widths_within(price, allowed)
-        built = build_graph(task, survey.offers(widths))
-        blocks = _blocks(built.twin) if in_blocks else ()
-        cost = twin_multiply_adds(built.twin, blocks)
-        if cost <= most:
-            break
-        allowed *= min(STEP, most / cost)
-        if allowed < most / 4:
-            _affordable(cost, most, original)
-    return Made(built.twin, "selected", tuple(_space_notes(task, built)), blocks)
-
-
-def _wants_blocks(task: GraphTask, choice: Choice) -> bool:
-    if choice.blocks != "auto":
-        return choice.blocks == "always"
-    dense = all(isinstance(r.node.op, ir.Linear) for r in task.readers)
-    return dense and min(task.hidden.values(), default=0) >= WIDE
-
-
-def _blocks(twin: TwinGraph) -> tuple[str, ...]:
-    """The layers that cost less in blocks."""
-    out = []
-    for name, node in twin.graph.items():
-        if isinstance(node.op, (ir.Linear, ir.Conv)) and can_be_blocks(twin, name) is None:
-            rows, columns = node.op.weight.shape[:2]
-            if block_multiply_adds(twin.actions[node.inputs[0]], twin.actions[name]) < rows * columns:
-                out.append(name)
-    return tuple(out)
+    found = selected(task, most, choice)
+    return Made(found.built.twin, "selected", tuple(_space_notes(task, found.built)), found.blocks)
 
 
 def _affordable(least: float, most: float, original: int) -> None:

@@ -93,11 +93,13 @@ class Chosen:
         orbits: Their numbers.
         width: Channels after each.
         explained: Share of the targets' variance explained after each.
+        total: That variance.
     """
 
     orbits: tuple[int, ...]
     width: tuple[int, ...]
     explained: tuple[float, ...]
+    total: float = 0.0
 
 
 def choose_orbits(problems: Sequence[Problem], sizes: Sequence[int], width: int) -> Chosen:
@@ -139,4 +141,4 @@ def choose_orbits(problems: Sequence[Problem], sizes: Sequence[int], width: int)
         orbits.append(best)
         widths.append(used)
         explained.append(got / total if total > 0 else 1.0)
-    return Chosen(tuple(orbits), tuple(widths), tuple(explained))
+    return Chosen(tuple(orbits), tuple(widths), tuple(explained), total)

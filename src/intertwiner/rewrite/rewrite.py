@@ -27,6 +27,9 @@ from intertwiner.rewrite.teacher import average_outputs
 from intertwiner.rewrite.twin import TwinGraph
 from intertwiner.symmetry import Symmetry
 
+MEASURED = 8192
+"""Samples on which distances are measured where there are no labels."""
+
 Model = nn.Module | ExportedProgram | Network
 
 
@@ -147,21 +150,22 @@ def rewrite(
         model, symmetry, data, example=example, kwargs=kwargs, max_samples=max_samples, seed=seed, progress="rewrite"
     )
     found = made(subject, budget, choice or Choice(), has_data=data is not None, seed=seed)
-    training: dict[str, Any] = {}
+    training, average = dict[str, Any](), None
     if distil:
-        found, training = _distilled(subject, found, distil, classes is not None, seed, progress)
-    return _certified(subject, found, training, classes, seed)
+        found, training, average = _distilled(subject, found, distil, classes is not None, seed, progress)
+    return _certified(subject, found, training, classes, average, seed)
 
 
 def _certified(
-    subject: Subject, found: Made, training: Mapping[str, Any], labels: np.ndarray | None, seed: int
+    subject: Subject, found: Made, training: Mapping[str, Any], labels: np.ndarray | None, average: Any, seed: int
 ) -> Rewrite:
     twin, group = found.twin, subject.symmetry.group
     module = compiled(twin, found.blocks, group=group) if found.blocks else twin.module()
     if found.samples is not None and found.chain is not None:
         answers, exact, note = chain_answers(found.samples, found.chain), found.samples.exact, found.samples.note
     else:
-        answers, exact = graph_answers(subject, module), True
+        limit = MEASURED if labels is None else None
+        answers, exact = graph_answers(subject, module, average, limit), True
         note = f"moved by all {group.order} elements of {group.name}"
     measured = figures(answers, labels)
     data = f"{measured.samples} samples of {subject.source}, {note}"
@@ -172,7 +176,7 @@ def _certified(
 
 def _distilled(
     subject: Subject, found: Made, epochs: float, classes: bool, seed: int, progress: Any
-) -> tuple[Made, dict[str, Any]]:
+) -> tuple[Made, dict[str, Any], torch.Tensor]:
     group = subject.symmetry.group
     if group.order > ALL_ELEMENTS:
         raise CannotRewrite(
@@ -189,7 +193,7 @@ def _distilled(
         "epochs": epochs, "steps": done.steps, "seconds": done.seconds, "losses": list(done.losses),
         "improved": done.improved, "text": str(done),
     }  # fmt: skip
-    return replace(found, twin=done.twin, samples=None, chain=None), record
+    return replace(found, twin=done.twin, samples=None, chain=None), record, target
 
 
 def _labels(labels: Any) -> np.ndarray | None:

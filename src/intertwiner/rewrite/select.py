@@ -118,7 +118,10 @@ def centred(moments: Moments, weight: ndarray) -> tuple[ndarray, ndarray, float]
     mean, target = moments.square[:-1, -1], moments.cross[:, -1]
     square = moments.square[:-1, :-1] - np.outer(mean, mean)
     cross = (moments.cross[:, :-1] - np.outer(target, mean)) * weight[:, None]
-    return square, cross, float(((moments.target - target**2) * weight**2).sum())
+    total, whole = (float((t * weight**2).sum()) for t in (moments.target - target**2, moments.target))
+    if total <= MOMENT_RANK * whole:  # what is left of a constant is rounding
+        return square, np.zeros_like(cross), 0.0
+    return square, cross, total
 
 
 def _inverse_root(square: ndarray, at: ndarray, own: ndarray) -> Float[ndarray, "k r"]:

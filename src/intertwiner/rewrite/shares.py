@@ -1,4 +1,8 @@
-"""How a budget of multiply-adds is shared: every latent space keeps the same share of its width."""
+"""How a budget of multiply-adds is shared among latent spaces: first alike, then by what an orbit buys where.
+
+`widths_within` lets every space keep the same share of its width. With the curves of a first choice, `bought` spends
+the same budget orbit by orbit, each time where a multiply-add explains most of what is still unexplained.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +26,12 @@ class Price:
     Args:
         task: What is rewritten.
         blocks: Whether fully connected layers run in isotypic blocks.
+        copies: Convolutions that read their own copy only.
     """
 
     task: GraphTask
     blocks: bool = False
+    copies: frozenset[str] = frozenset()
 
     def of(self, widths: Mapping[str, float]) -> float:
         """Multiply-adds of one sample."""
@@ -35,7 +41,8 @@ class Price:
         read = sum(widths.get(name, n) if name != GIVEN else n for name, _, n in r.owners) * r.places
         write = self._width(r.space, widths)
         if not self.blocks or not isinstance(r.node.op, ir.Linear):
-            return r.positions * read * write
+            own = self.task.symmetry.group.order if r.node.name in self.copies else 1
+            return r.positions * read * write / own
         return r.positions * block_cost(self._read_forms(r, widths), self._forms(r.space, widths))
 
     def _width(self, space: str, widths: Mapping[str, float]) -> float:
@@ -88,3 +95,49 @@ def widths_within(price: Price, most: float) -> dict[str, int]:
         middle = (low + high) / 2
         low, high = (middle, high) if price.of(at(middle)) <= most else (low, middle)
     return {name: int(width + 1e-6) for name, width in at(low).items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """What orbits of one latent space buy.
+
+    Args:
+        width: Channels after each orbit, in the order of choice.
+        left: Variance of what the rest of the network needs that is unexplained after each.
+    """
+
+    width: tuple[int, ...]
+    left: tuple[float, ...]
+
+
+def bought(price: Price, curves: Mapping[str, Curve], most: float) -> dict[str, int]:
+    """Channels of every hidden space, bought orbit by orbit.
+
+    Args:
+        price: What widths cost.
+        curves: By name of the space, at least one orbit each.
+        most: Multiply-adds of one sample.
+
+    Returns:
+        The widths; those after one orbit each where nothing more fits.
+
+    Cost:
+        One evaluation of the price per space and orbit.
+    """
+    taken = dict.fromkeys(curves, 0)
+    widths = {name: float(curve.width[0]) for name, curve in curves.items()}
+    spent = price.of(widths)
+    while True:
+        best, gain, cost_then = "", 0.0, spent
+        for name, curve in curves.items():
+            k = taken[name] + 1
+            if k >= len(curve.width):
+                continue
+            cost = price.of(widths | {name: curve.width[k]})
+            rate = (curve.left[k - 1] - curve.left[k]) / max(cost - spent, 1.0)
+            if cost <= most and rate > gain:
+                best, gain, cost_then = name, rate, cost
+        if not best:
+            return {name: int(width) for name, width in widths.items()}
+        taken[best] += 1
+        widths[best], spent = float(curves[best].width[taken[best]]), cost_then

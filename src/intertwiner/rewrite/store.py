@@ -4,14 +4,13 @@
 the symmetry, and the signed permutations of the generators on the latent spaces (index and sign, as ``Monomial`` has
 them). What is checked on loading: the schema, every field of the graph, that all tensors are there with their shapes
 and type and no others, and that they are finite. What is not: that the weights are tied as the actions say, and that
-the certificate belongs to them; ``audit`` judges both again. Chains were written as ``intertwiner.twin/1``.
+the certificate belongs to them; ``audit`` judges both again.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -28,34 +27,16 @@ from intertwiner.network import node as ir
 from intertwiner.network.record import graph_to_record, module_from_record
 from intertwiner.numerics.monomial import Monomial
 from intertwiner.rewrite.certificate import Certificate
-from intertwiner.rewrite.layers import TwinChain
-from intertwiner.rewrite.module import ChainModule
 from intertwiner.rewrite.tied import Action
 from intertwiner.rewrite.twin import TwinGraph
 
-SCHEMA, SCHEMA_GRAPH = "intertwiner.twin/1", "intertwiner.twin/2"
+SCHEMA = "intertwiner.twin/2"
 MODEL, RECIPE, CERTIFICATE = "model.safetensors", "recipe.json", "certificate.json"
 KEYS = {"schema", "graph", "actions", "symmetry", "dtype", "executors"}
 DTYPES = {str(t).removeprefix("torch."): t for t in (torch.float16, torch.bfloat16, torch.float32, torch.float64)}
 EXECUTORS = ("dense", "blocks")
 LARGEST_TEXT = 2**29
 """Bytes of a recipe or certificate that are read at all."""
-
-
-def recipe(chain: TwinChain, module: ChainModule, symmetry: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``recipe.json`` holds."""
-    return {
-        "schema": SCHEMA,
-        "widths": list(chain.widths),
-        "activations": list(module.activations),
-        "biased": [layer.bias is not None for layer in module.layers],
-        "dtype": str(next(module.parameters()).dtype).removeprefix("torch."),
-        "symmetry": dict(symmetry),
-        "actions": {
-            "input": _action(chain.rho_in),
-            **{f"layers.{k}": _action(layer.rho) for k, layer in enumerate(chain.layers)},
-        },
-    }
 
 
 def _action(rho: Action) -> list[dict[str, Any]]:
@@ -73,74 +54,8 @@ def read_action(record: list[Mapping[str, Any]]) -> Action:
     return tuple(out)
 
 
-def write_folder(
-    folder: str | os.PathLike[str], module: ChainModule, plan: Mapping[str, Any], certificate: Certificate
-) -> Path:
-    """Write the three files into a temporary folder beside the target, then rename it.
-
-    Raises:
-        WrongUse: The target exists already.
-    """
-    target = Path(folder)
-    if target.exists():
-        raise WrongUse(f"{target} exists already; choose another folder or remove it. Nothing was written.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as name:
-        inside = Path(name) / "twin"
-        inside.mkdir()
-        state = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
-        safetensors.torch.save_file(state, inside / MODEL, metadata={"schema": SCHEMA})
-        _write(inside / RECIPE, plan)
-        _write(inside / CERTIFICATE, certificate.to_json())
-        shutil.move(inside, target)
-    return target
-
-
 def _write(path: Path, record: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def read_folder(folder: str | os.PathLike[str]) -> tuple[ChainModule, dict[str, Any], Certificate]:
-    """The module, its recipe and its certificate.
-
-    Raises:
-        CorruptFile: A file is missing, damaged, or does not fit the others.
-    """
-    source = Path(folder)
-    plan = _read(source / RECIPE)
-    if plan.get("schema") != SCHEMA:
-        raise CorruptFile(f"{source / RECIPE}: schema {plan.get('schema')!r}, expected {SCHEMA!r}")
-    try:
-        dtype = getattr(torch, plan["dtype"])
-        module = ChainModule(plan["widths"], plan["activations"], plan["biased"]).to(dtype).eval()
-        state = safetensors.torch.load_file(source / MODEL)
-        certificate = Certificate.from_json(_read(source / CERTIFICATE))
-    except (KeyError, TypeError, ValueError, AttributeError, OSError, safetensors.SafetensorError) as error:
-        raise CorruptFile(f"{source} is no twin that can be read: {error}") from error
-    _check(source, module, state)
-    module.load_state_dict(state)
-    return module, plan, certificate
-
-
-def _check(source: Path, module: ChainModule, state: Mapping[str, torch.Tensor]) -> None:
-    wanted = {name: (tuple(t.shape), t.dtype) for name, t in module.state_dict().items()}
-    found = {name: (tuple(t.shape), t.dtype) for name, t in state.items()}
-    if wanted != found:
-        names = sorted(n for n in {*wanted, *found} if wanted.get(n) != found.get(n))
-        raise CorruptFile(f"{source / MODEL} does not fit {RECIPE}: {', '.join(names[:5])}")
-    bad = [name for name, t in state.items() if not bool(torch.isfinite(t).all())]
-    if bad:
-        raise CorruptFile(f"{source / MODEL}: NaN or infinity in {bad[0]}")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CorruptFile(f"{path} cannot be read: {error}") from error
-    if not isinstance(record, dict):
-        raise CorruptFile(f"{path} holds no record")
-    return record
 
 
 def write_twin(
@@ -151,7 +66,7 @@ def write_twin(
     certificate: Certificate,
     executors: Mapping[str, str] | Iterable[tuple[str, str]] = (),
 ) -> Path:
-    """Write a twin as schema 2: into a temporary folder beside the target, read back from there, then renamed.
+    """Write a twin into a temporary folder beside the target, read back from there, then renamed.
 
     Args:
         folder: Where; it must not exist.
@@ -176,7 +91,7 @@ def write_twin(
         raise WrongUse(f"{target} exists already; choose another folder or remove it. Nothing was written.")
     record, arrays = graph_to_record(twin.network, twin.graph)
     plan = {
-        "schema": SCHEMA_GRAPH,
+        "schema": SCHEMA,
         "graph": record,
         "actions": {name: _action(rho) for name, rho in twin.actions.items()},
         "symmetry": dict(symmetry),
@@ -188,7 +103,7 @@ def write_twin(
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as name:
         inside = Path(name) / "twin"
         inside.mkdir()
-        safetensors.torch.save_file(state, inside / MODEL, metadata={"schema": SCHEMA_GRAPH})
+        safetensors.torch.save_file(state, inside / MODEL, metadata={"schema": SCHEMA})
         _write(inside / RECIPE, plan)
         _write(inside / CERTIFICATE, certificate.to_json())
         try:
@@ -211,7 +126,7 @@ def _executors(graph: Mapping[str, ir.Node], chosen: Mapping[str, str]) -> dict[
 
 
 def read_twin(folder: str | os.PathLike[str]) -> tuple[fx.GraphModule, dict[str, Any], Certificate]:
-    """The module of a folder of schema 2, with dense layers, its recipe and its certificate.
+    """The module of a folder, with dense layers, its recipe and its certificate.
 
     Nothing in the folder is code, and nothing in it is run. Whether the weights satisfy the ties that the actions
     stand for is not checked, nor that the certificate belongs to them: audit the module to know.
@@ -220,9 +135,9 @@ def read_twin(folder: str | os.PathLike[str]) -> tuple[fx.GraphModule, dict[str,
         CorruptFile: A file is missing, damaged, or does not fit the others; the message names the place.
     """
     source = Path(folder)
-    plan, proof = _read_strictly(source / RECIPE), _read_strictly(source / CERTIFICATE)
-    if plan.get("schema") != SCHEMA_GRAPH:
-        raise CorruptFile(f"{source / RECIPE}: schema {plan.get('schema')!r}, expected {SCHEMA_GRAPH!r}")
+    plan, proof = _read(source / RECIPE), _read(source / CERTIFICATE)
+    if plan.get("schema") != SCHEMA:
+        raise CorruptFile(f"{source / RECIPE}: schema {plan.get('schema')!r}, expected {SCHEMA!r}")
     if set(plan) != KEYS:
         raise CorruptFile(f"{source / RECIPE}: expected the keys {', '.join(sorted(KEYS))}, found {sorted(plan)}")
     dtype = DTYPES.get(plan["dtype"]) if isinstance(plan["dtype"], str) else None
@@ -289,7 +204,7 @@ def _is_signed_permutation(record: Any, shape: list[int]) -> bool:
     return fine and sorted(index) == list(range(len(index)))
 
 
-def _read_strictly(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     """A record without NaN, without two values for one key, and not nested deeper than python reads."""
 
     def once(items: list[tuple[str, Any]]) -> dict[str, Any]:

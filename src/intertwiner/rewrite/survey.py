@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
+from torch import Tensor
 
-from intertwiner.errors import BudgetTooSmall, CannotRewrite
+from intertwiner.errors import BudgetTooSmall, CannotRewrite, DataTooSmall
 from intertwiner.numerics.monomial import Monomial
 from intertwiner.numerics.tolerance import MOMENT_RANK
 from intertwiner.rewrite.coordinates import Coordinates
+from intertwiner.rewrite.copies import copied, copy_coordinates, copy_moments
 from intertwiner.rewrite.elements import coset_action
 from intertwiner.rewrite.graph_task import GraphTask
 from intertwiner.rewrite.moments import Moments
@@ -41,12 +43,14 @@ class Offer:
         stabilisers: By orbit, the stabiliser of its channel.
         sizes: By orbit, its channels.
         chosen: What was chosen, in that order.
+        copies: Whether channels stand copy by copy (``copies``).
     """
 
     space: str
     stabilisers: Bool[ndarray, "o order"]
     sizes: Int[ndarray, " o"]
     chosen: Chosen
+    copies: bool = False
 
     @property
     def width(self) -> int:
@@ -55,6 +59,8 @@ class Offer:
     def coordinates(self, task: GraphTask) -> Coordinates:
         """The channels of the twin."""
         group, taken = task.symmetry.group, self.chosen.orbits
+        if self.copies:
+            return copy_coordinates(group, taken)
         ones = np.ones(group.order, dtype=np.int64)
         parts = [coset_action(group, self.stabilisers[o], ones) for o in taken]
         starts = np.cumsum([0, *(p[0].dimension for p in parts)])[:-1]
@@ -70,10 +76,12 @@ class Survey:
         cosine: A channel is given the stabiliser H if it correlates with its images under H at least so much.
         seen: Moments by reader and first channel.
         stabilisers: By space, the stabiliser of every channel.
+        copies: Whether convolutions will read their own copy only: all orbits are regular then.
     """
 
     task: GraphTask
     cosine: float = 0.95
+    copies: bool = False
     seen: dict[tuple[str, int], Moments] = field(default_factory=dict)
     stabilisers: dict[str, Bool[ndarray, "d order"]] = field(default_factory=dict)
 
@@ -81,50 +89,87 @@ class Survey:
         """Orbits of every space under its width, chosen from the last space to the first.
 
         Raises:
-            BudgetTooSmall: Not one orbit of a space fits.
+            BudgetTooSmall: Not one orbit of a space fits; the message names the smallest.
+            DataTooSmall: Nothing varies over the data.
             CannotRewrite: A reader sees too many columns to choose from.
         """
         weights: dict[str, ndarray] = {}
         for r in self.task.readers:
             if r.space in self.task.given:
                 weights[r.node.name] = np.ones(self.task.given[r.space].width)
+        # A branch that is added to the stream it reads writes a space that comes before its own: what that needs is
+        # known only after a first round, in which every channel there counts alike.
+        places = {space: n for n, space in enumerate(self.task.hidden)}
+        back = [
+            r for r in self.task.readers
+            if r.space in places and any(places[name] >= places[r.space] for name, _, _ in r.owners if name in places)
+        ]  # fmt: skip
+        weights |= {r.node.name: np.ones(self.task.hidden[r.space]) for r in back}
+        out = self._round(widths, weights)
+        if back:
+            out = self._round(widths, weights)
+        return {space: out[space] for space in self.task.hidden}
+
+    def _round(self, widths: Mapping[str, int], weights: dict[str, ndarray]) -> dict[str, Offer]:
+        """One choice for every space; what each needs of its writers is left in ``weights``."""
         out = {}
         for space in reversed(list(self.task.hidden)):
             found, need = self._offer(space, widths[space], weights)
             if not found.chosen.orbits:
-                raise BudgetTooSmall(
-                    f"no orbit of {space} has at most {widths[space]} channels. Nothing was rewritten."
-                )
+                raise _nothing_taken(space, found.sizes, widths[space])
             out[space] = found
             for r in self.task.readers:
                 if r.space == space:
                     weights[r.node.name] = need
-        return {space: out[space] for space in self.task.hidden}
+        return out
 
     def _offer(self, space: str, width: int, weights: Mapping[str, ndarray]) -> tuple[Offer, Float[ndarray, " d"]]:
         """The orbits of a space, and how much an error of each of its channels counts then."""
         task, problems, fits = self.task, [], []
+        alone = copied(task) if self.copies else frozenset()
         for r in task.readers:
             for start in (start for name, start, _ in r.owners if name == space):
-                moments = self.moments(r, space, start)
+                moments = self.moments(r, space, start, alone=r.node.name in alone)
+                if self.copies:
+                    self.stabilisers[space] = np.tile(task.symmetry.group.elements == 0, (task.hidden[space], 1))
                 if space not in self.stabilisers:
                     self.stabilisers[space] = _stabilisers(task, moments, task.hidden[space], r.places, self.cosine)
                 square, cross, total = centred(moments, weights[r.node.name])
-                problems.append(_problem(task, square, cross, total, self.stabilisers[space], r))
+                if r.node.name in alone:
+                    problems.append(_copy_problem(square, cross, total, r.places))
+                else:
+                    problems.append(_problem(task, square, cross, total, self.stabilisers[space], r))
                 fits.append((square, cross.copy(), problems[-1].columns))
         sizes = task.symmetry.group.order // self.stabilisers[space].sum(1)
-        found = Offer(space, self.stabilisers[space], sizes, choose_orbits(problems, sizes.tolist(), width))
+        found = Offer(
+            space, self.stabilisers[space], sizes, choose_orbits(problems, sizes.tolist(), width), self.copies
+        )
         need = np.zeros(task.hidden[space])
         for square, cross, columns in fits:
             need += _needed(square, cross, columns, found.chosen.orbits, len(need))
         return found, np.sqrt(need)
 
-    def moments(self, r: Reader, space: str, start: int) -> Moments:
-        """Of all channels of the lift of a space, as one reader sees them."""
+    def moments(self, r: Reader, space: str, start: int, *, alone: bool = False) -> Moments:
+        """Of all channels of the lift of a space (of one copy, if ``alone``), as one reader sees them."""
         key = r.node.name, start
         if key not in self.seen:
-            self.seen[key] = _offered_moments(self.task, r, start, self.task.hidden[space])
+            offered = _offered_copy_moments if alone else _offered_moments
+            self.seen[key] = offered(self.task, r, start, self.task.hidden[space])
         return self.seen[key]
+
+
+def _nothing_taken(space: str, sizes: Int[ndarray, " o"], width: int) -> CannotRewrite:
+    """Why no orbit was taken: none fits, or nothing that reads the space varies over the data."""
+    least = int(sizes.min())
+    if least <= width:
+        return DataTooSmall(
+            f"nothing varies over the data that is computed from {space}: no orbit is better than none.\n"
+            "  Give more data. Nothing was rewritten."
+        )
+    return BudgetTooSmall(
+        f"the budget leaves {width} channels for {space}, the smallest orbit there has {least}.\n  An orbit fits there "
+        f"at about {least / max(width, 1):.3g} times the budget. Nothing was rewritten."
+    )
 
 
 def _needed(
@@ -160,6 +205,26 @@ def _offered_moments(task: GraphTask, r: Reader, start: int, dimension: int) -> 
     return window_moments(
         task.batches, lifted, r, seen, given=task.given_elements(r), rows=rows_for(columns, 3), seed=task.seed
     )  # fmt: skip
+
+
+def _offered_copy_moments(task: GraphTask, r: Reader, start: int, dimension: int) -> Moments:
+    source, order = r.source, task.symmetry.group.order
+    shape = tuple(n for a, n in enumerate(task.network.node(source).sample_shape) if a != r.axis - 1)
+    cut = slice(start * order, (start + dimension) * order)
+
+    def copies(inputs: tuple[Tensor, ...], values: dict[str, Tensor]) -> Tensor:
+        value = values[source][:, cut]
+        return value.reshape(len(value), dimension, order, -1).transpose(1, 2)
+
+    lifted = task.lifted([source, r.node.name])
+    rows = 4 * rows_for(dimension * r.places, 24)
+    return copy_moments(task, lifted, r, copies, shape, rows=rows, seed=task.seed)
+
+
+def _copy_problem(square: ndarray, cross: ndarray, total: float, places: int) -> Problem:
+    """Every channel with its places is an orbit of columns: nothing moves within a copy."""
+    every = np.arange(len(square))
+    return Problem(square.copy(), cross, total, list(every.reshape(-1, places)), every[None], every)
 
 
 def column_moves(task: GraphTask, r: Reader, dimension: int) -> list[Monomial]:

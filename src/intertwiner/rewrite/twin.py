@@ -77,5 +77,5 @@ class TwinGraph:
                     tie = self.ties[param.name]
                     array = np.asarray(arrays[param.name], dtype=np.float64).reshape(tie.label.shape)
                     changes[field] = replace(param, array=tie.project(array).reshape(param.shape))
-            graph[name] = replace(node, op=replace(node.op, **changes)) if changes else node
+            graph[name] = replace(node, op=replace(node.op, **changes)) if changes else node  # type: ignore[type-var]
         return replace(self, graph=graph)

@@ -71,12 +71,12 @@ def window_moments(
         NonFiniteData: A value is NaN or infinite.
     """
     rng, order = np.random.default_rng(seed), lifted.symmetry.group.order
-    sums, count = _Sums(), 0
+    sums, count = Sums(), 0
     each = min(reader.positions, PER_SAMPLE)
     for inputs in batches():
         values = lifted(*inputs)
         size = len(values[reader.node.name])
-        chosen = _positions(rng, size, reader.positions, each)
+        chosen = drawn_positions(rng, size, reader.positions, each)
         u = windows(reader, seen.features(inputs, values), seen.shape, chosen)
         t = values[reader.node.name][torch.from_numpy(chosen[:, 0]), :, torch.from_numpy(chosen[:, 1])]
         if given is not None:
@@ -95,10 +95,12 @@ def window_moments(
         moved = [per[:, k] for k in range(order)]
     else:
         moved = [m.apply(cross, axis=0) for m in given]
+        target = np.mean([target[m.sources] for m in given], axis=0)
     return Moments(*_symmetrised(square, moved, seen.elements), target, count)
 
 
-def _positions(rng: np.random.Generator, size: int, positions: int, each: int) -> Int[ndarray, "n 2"]:
+def drawn_positions(rng: np.random.Generator, size: int, positions: int, each: int) -> Int[ndarray, "n 2"]:
+    """(sample, position): so many positions of every sample."""
     rows = np.repeat(np.arange(size), each)
     at = rng.integers(positions, size=len(rows)) if positions > 1 else np.zeros(len(rows), dtype=np.int64)
     return np.column_stack([rows, at])
@@ -114,7 +116,7 @@ def _averaged(t: Tensor, given: Sequence[Monomial]) -> Tensor:
     return out / len(given)
 
 
-class _Sums:
+class Sums:
     """Running sums of products with a constant column at the end."""
 
     def __init__(self) -> None:

@@ -13,10 +13,12 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from intertwiner.algebra import parse_group
 from intertwiner.errors import CorruptFile, WrongUse
 from intertwiner.symmetry.custom import custom
 from intertwiner.symmetry.images import image, shift
 from intertwiner.symmetry.onehot import onehot
+from intertwiner.symmetry.restricted import restrict, subgroup_of
 from intertwiner.symmetry.spec import ActionSpec
 from intertwiner.symmetry.specs import Several, invariant, rows, same, tokens, vector
 
@@ -70,6 +72,8 @@ def parse_action(text: str) -> ActionSpec:
     text = text.strip()
     if "|" in text or NAMED.match(text):
         return _several(text)
+    if text.startswith("under:"):
+        return _under(text)
     word, _, rest = text.partition(":")
     word = word.strip()
     if word not in TAKES:
@@ -82,6 +86,15 @@ def parse_action(text: str) -> ActionSpec:
     if head and not (word == "onehot" or word == "same" or (word == "image" and head == "shift")):
         raise WrongUse(f"'{text}': cannot read '{head}'")
     return _build(word, head, options)
+
+
+def _under(text: str) -> ActionSpec:
+    """``under:D4:r2;s:image``, as a restricted action is spelt: the subgroup of a named group, then how that acts."""
+    parts = text.split(":", 3)
+    if len(parts) < 4:
+        raise WrongUse(f"'{text}': expected under:GROUP:GENERATORS:ACTION, as in under:D4:r2;s:image")
+    chosen = subgroup_of(parse_group(parts[1]), parts[2])
+    return restrict(parse_action(parts[3]), chosen)
 
 
 def _build(word: str, head: str, options: dict[str, str]) -> ActionSpec:

@@ -9,57 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from intertwiner.algebra import Group, group_from_json
+from intertwiner.algebra import Group, Subgroup, group_from_json, subgroup_generated
 from intertwiner.errors import ShapeMismatch, WrongUse
 from intertwiner.symmetry.custom import MAX_CHECKED, Custom
+from intertwiner.symmetry.elements import ElementActions
 from intertwiner.symmetry.law import check_elements, check_group_law
 from intertwiner.symmetry.opaque import Action
+from intertwiner.symmetry.restricted import as_group, restrict, restriction, subgroup_of, unrestricted
 from intertwiner.symmetry.spec import ActionSpec
 from intertwiner.symmetry.specs import Invariant, Same, Several, as_spec
 from intertwiner.symmetry.tensor_action import TensorAction
 
 Shape = tuple[int, ...]
 Shapes = Shape | Sequence[Shape] | Mapping[str, Shape]
-
-
-class ElementActions:
-    """From one action per generator to the action of any element, composed along words when asked for.
-
-    Elements of a product are composed factor by factor, so that S5 x S5 never lists its 14,400 elements.
-    """
-
-    def __init__(self, group: Group, generators: Sequence[Action], shape: Shape) -> None:
-        self.group = group
-        self.generators = tuple(generators)
-        self.shape = shape
-        identity = TensorAction.identity(shape)
-        self._factors: list[dict[int, Action]] = [{0: identity} for _ in group.factors]
-        self._products: dict[int, Action] = {0: identity}
-
-    def __getitem__(self, g: int) -> Action:
-        """The action of element g.
-
-        Cost:
-            One composition per letter of a word that is not known yet.
-        """
-        if g not in self._products:
-            total: Action | None = None
-            for place, component in enumerate(self.group.split(g)):
-                part = self._of_factor(place, int(component))
-                total = part if total is None else total @ part
-            self._products[g] = total  # type: ignore[assignment]
-        return self._products[g]
-
-    def _of_factor(self, place: int, g: int) -> Action:
-        known, factor = self._factors[place], self.group.factors[place]
-        own = [self.generators[i] for i in self.group.factor_generators[place]]
-        path = []
-        while g not in known:
-            path.append(g)
-            g = int(factor.tree.parent[g])
-        for h in reversed(path):
-            known[h] = own[int(factor.tree.step[h])] @ known[int(factor.tree.parent[h])]
-        return known[path[0]] if path else known[g]
 
 
 @dataclass(frozen=True)
@@ -124,12 +86,51 @@ class Symmetry:
         return act("input"), act("output")
 
     def to_json(self) -> dict[str, Any]:
-        """Group and spellings; custom actions read back only if they are importable as ``module:callable``."""
-        return {"group": self.group.to_json(), "input": str(self.on_input), "output": str(self.on_output)}
+        """Group and spellings; custom actions read back only if they are importable as ``module:callable``.
+
+        Where the symmetry is restricted, those of the larger group, and the generators of the subgroup.
+        """
+        whole, generators = self._whole
+        record = {"group": whole.group.to_json(), "input": str(whole.on_input), "output": str(whole.on_output)}
+        return record if generators is None else {**record, "subgroup": list(generators) or [0]}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Symmetry:
-        return cls(group_from_json(record["group"]), record["input"], record["output"])
+        whole = cls(group_from_json(record["group"]), record["input"], record["output"])
+        return whole.restricted(record["subgroup"]) if "subgroup" in record else whole
+
+    @property
+    def _whole(self) -> tuple[Symmetry, tuple[int, ...] | None]:
+        """The symmetry that this one was restricted from, with generators in its group; itself where it was not."""
+        larger = restriction(self.on_input, self.on_output)
+        if larger is None:
+            return self, None
+        return Symmetry(larger[0], unrestricted(self.on_input), unrestricted(self.on_output)), larger[1]
+
+    def restricted(self, subgroup: Subgroup | str | Sequence[int | str]) -> Symmetry:
+        """The same actions for the elements of a subgroup only.
+
+        Args:
+            subgroup: A subgroup, its generators by name or number (``"r2;s"`` or a list), or the name of a class of
+                subgroups, such as ``"C4"``: its first member.
+
+        Raises:
+            GroupError: There is no such element or subgroup; the message lists some.
+            GroupTooLarge: A subgroup of more than 5,000 elements.
+
+        Example:
+            >>> from intertwiner.algebra import dihedral
+            >>> from intertwiner.symmetry import image, invariant
+            >>> turns = Symmetry(dihedral(4), image(), invariant()).restricted("r")
+            >>> turns.group.name, turns.group.order, str(turns.on_input)
+            ('C4', 4, 'under:D4:r:image')
+        """
+        chosen = subgroup_of(self.group, subgroup)
+        whole, generators = self._whole
+        if generators is not None:  # named and stored as a subgroup of the group that it all began with
+            inside = subgroup_generated(whole.group, generators).elements
+            return whole.restricted([int(inside[g]) for g in chosen.generators or (0,)])
+        return Symmetry(as_group(chosen), restrict(self.on_input, chosen), restrict(self.on_output, chosen))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -182,6 +183,17 @@ class BoundSymmetry:
     def act_on_output(self, g: int | str, outputs: Any) -> Any:
         """Move the outputs: a tensor, a tuple or list, or a dictionary of tensors, returned in kind."""
         return _act(self.output_action(g), outputs, self.output_names, "output")
+
+    def restricted(self, subgroup: Subgroup) -> BoundSymmetry:
+        """The same actions for a subgroup, which satisfy the group law because these do."""
+        symmetry = self.symmetry.restricted(subgroup)
+
+        def fewer(all_of: tuple[ElementActions, ...]) -> tuple[ElementActions, ...]:
+            return tuple(ElementActions(symmetry.group, [e[g] for g in subgroup.generators], e.shape) for e in all_of)
+
+        if symmetry.group == self.group:
+            return self
+        return BoundSymmetry(symmetry, self.input_names, self.output_names, fewer(self.inputs), fewer(self.outputs))
 
     def __repr__(self) -> str:
         return (

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from intertwiner.errors import IntertwinerError, WrongUse
+from intertwiner.network import Network, trace
 from intertwiner.numerics.tolerance import (
     TWIN_DEFECT_FLOAT64,
     TWIN_DEFECT_FLOORS,
@@ -167,9 +168,10 @@ def run_rewrite_trial(cell: Cell, seed: int) -> RewriteTrial:
     start = time.perf_counter()
     try:
         planted = planted_network(cell, seed)
-        twin = rewrite(planted.module, planted.symmetry, example=planted.example(), seed=seed)
+        network = trace(planted.module, (planted.example(),))  # most of the time goes here: once for both
+        twin = rewrite(network, planted.symmetry, seed=seed)
         function = _difference(planted, twin.module)
-        control = _control_is_refused(planted)
+        control = _control_is_refused(planted, network)
     except (IntertwinerError, RuntimeError, ArithmeticError, LookupError, ValueError, TypeError) as error:
         # A crash is a failure of this trial, to be listed with its cell and seed like any other.
         where = traceback.extract_tb(error.__traceback__)[-1]
@@ -209,10 +211,10 @@ def _problems(cell: Cell, found: Certificate, function: float, floors: float) ->
     return out
 
 
-def _control_is_refused(planted: Planted) -> bool:
+def _control_is_refused(planted: Planted, network: Network) -> bool:
     """Under an action that the network does not know: refused, or another function."""
     try:
-        twin = rewrite(planted.module, planted.with_wrong_action(), example=planted.example())
+        twin = rewrite(network, planted.with_wrong_action())
     except IntertwinerError:
         return True
     return _difference(planted, twin.module) > 10 * TWIN_FUNCTION[planted.cell.dtype]
