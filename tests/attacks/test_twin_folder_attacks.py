@@ -360,7 +360,7 @@ def copied(source: Path, target: Path) -> Path:
 
 def test_the_honest_folder_is_read(honest: Path, tmp_path: Path) -> None:
     folder = copied(honest, tmp_path / "twin")
-    assert read_twin(folder)[0](torch.zeros(3, 4)).shape == (3, 2)
+    assert read_twin(folder)[0].module()(torch.zeros(3, 4)).shape == (3, 2)
     recipe_with(actions={"linear": [{"index": [1, 0], "sign": [1, -1]}]})(folder)
     assert read_twin(folder)[1]["actions"]["linear"]
 

@@ -90,7 +90,7 @@ def test_a_seed_gives_the_same_bits_and_another_one_does_not() -> None:
 
 def test_the_start_is_returned_where_training_cannot_improve() -> None:
     teacher, x = planted_twin("mlp")
-    out = distil(teacher, x, answers(teacher, x).float(), loss="squared", epochs=2, batch=32, rate=0.3)
+    out = distil(teacher, x, answers(teacher, x).float(), loss="squared", epochs=2, batch=32, rate=3.0)
     assert not out.improved
     assert out.twin is teacher
     assert out.losses[0] == min(out.losses)
@@ -106,7 +106,7 @@ def test_the_best_epoch_is_kept() -> None:
     x = x[:48]
     noise = torch.randn(48, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     target = answers(teacher, x) + noise
-    out = distil(redrawn(teacher, 8), x, target, loss="squared", epochs=60, batch=11, rate=2e-2)
+    out = distil(redrawn(teacher, 8), x, target, loss="squared", epochs=60, batch=11, rate=6e-2)
     assert out.losses[0] > out.losses[-1] > 1.1 * min(out.losses)
     goal = criterion(target[:44], "squared")
     assert float(goal(answers(out.twin, x[44:]), target[44:])) == pytest.approx(min(out.losses), rel=1e-4)

@@ -210,10 +210,10 @@ def test_folder_round_trip(selected: Rewrite, tmp_path) -> None:
     assert back.symmetry == selected.symmetry
     assert Symmetry.from_json(back.symmetry).group.name == "D4"
     plan = json.loads((folder / "recipe.json").read_text())
-    assert selected.twin is not None
     assert {name: store.read_action(rho) for name, rho in plan["actions"].items()} == dict(selected.twin.actions)
-    with pytest.raises(WrongUse, match="copy that folder"):
-        back.save(tmp_path / "again")
+    again = load(back.save(tmp_path / "again"))
+    with torch.no_grad():
+        assert torch.equal(again.module(data), back.module(data))
     with pytest.raises(WrongUse, match="exists already"):
         selected.save(folder)
 
@@ -270,3 +270,19 @@ def test_the_twin_exports_and_compiles_to_the_same_function(selected: Rewrite) -
     program = torch.export.export(selected.module, (data,)).module()
     with torch.no_grad():
         assert torch.allclose(program(data), selected.module(data), atol=1e-6)
+
+
+def test_layers_in_blocks_are_loaded_in_blocks(tmp_path) -> None:
+    torch.manual_seed(0)
+    layers = nn.Flatten(), nn.Linear(16, 48), nn.ReLU(), nn.Linear(48, 48), nn.ReLU(), nn.Linear(48, 2)
+    data, symmetry = (
+        torch.randn(512, 1, 4, 4),
+        Symmetry(dihedral(4), on_input=image(dihedral(4)), on_output=invariant()),
+    )
+    twin = rewrite(nn.Sequential(*layers).eval(), symmetry, data, 1.0, choice=Choice(blocks="always"))
+    assert "blocks" in twin.certificate.executors.values()
+    back = load(twin.save(tmp_path / "twin"))
+    assert sorted(back.module.state_dict()) == sorted(twin.module.state_dict())
+    assert sorted(back.module.state_dict()) != sorted(twin.twin.module().state_dict())
+    with torch.no_grad():
+        assert torch.allclose(back.module(data), twin.module(data), rtol=1e-5, atol=1e-6)

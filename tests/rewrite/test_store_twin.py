@@ -35,7 +35,8 @@ def test_the_module_that_is_loaded_is_the_one_that_was_saved(
     dtype: torch.dtype, certificate: Certificate, tmp_path: Path
 ) -> None:
     folder = write_twin(tmp_path / "twin", TWIN, dtype, SYMMETRY, certificate)
-    module, recipe, proof = read_twin(folder)
+    found, recipe, proof = read_twin(folder)
+    module = found.module()
     x = images(5, dtype)
     with torch.no_grad():
         assert torch.equal(module(x), TWIN.module(dtype)(x))

@@ -18,7 +18,7 @@ import torch
 from numpy import ndarray
 from torch import fx
 
-from intertwiner.errors import CannotEmit, CorruptFile
+from intertwiner.errors import CannotEmit, CorruptFile, WrongUse
 from intertwiner.network import node as ir
 from intertwiner.network.emit import Frame, frame_of, write_module
 from intertwiner.network.network import Network
@@ -43,19 +43,20 @@ NODE: dict[str, Field] = {
 
 
 def graph_to_record(
-    network: Network, graph: Mapping[str, ir.Node] | None = None
+    network: Network | Frame, graph: Mapping[str, ir.Node] | None = None
 ) -> tuple[dict[str, Any], dict[str, ndarray]]:
     """A graph as plain data.
 
     Args:
-        network: A traced network: it says how the outputs nest.
-        graph: Its nodes, or others to be written instead, in topological order.
+        network: A traced network, or the frame of one: it says how the outputs nest.
+        graph: Its nodes, or others to be written instead, in topological order; needed with a frame.
 
     Returns:
         A record that JSON can hold, and the arrays of its parameters by name, in float64.
 
     Raises:
         CannotEmit: A node is opaque, a parameter holds NaN, or outputs stand under keys that are no text.
+        WrongUse: A frame without nodes.
 
     Cost:
         One pass over the nodes; the arrays are not copied.
@@ -69,12 +70,15 @@ def graph_to_record(
         >>> module_from_record(record, arrays, dtype=net.dtype)(torch.zeros(5, 3)).shape
         torch.Size([5, 4])
     """
-    graph = network.graph if graph is None else graph
+    if graph is None:
+        if isinstance(network, Frame):
+            raise WrongUse("a frame has no nodes of its own: pass graph=. Nothing was written.")
+        graph = network.graph
     store, nodes = Store(), []
     for node in graph.values():
         op = write_op(node.op, node.tap or node.name, store)
         nodes.append({key: f.write(getattr(node, key), store) for key, f in NODE.items()} | {"op": op})
-    frame = frame_of(network, graph)
+    frame = network if isinstance(network, Frame) else frame_of(network, graph)
     return {"name": frame.name, "nodes": nodes, "outputs": _write_nesting(frame.nesting)}, dict(store.tensors)
 
 

@@ -16,7 +16,6 @@ from torch import Tensor, fx, nn
 from intertwiner.algebra import Group, Representation
 from intertwiner.errors import CannotRewrite, Contradiction
 from intertwiner.network import node as ir
-from intertwiner.network.emit import to_module
 from intertwiner.network.functions import torch_function
 from intertwiner.numerics.tolerance import TOLERANCE
 from intertwiner.rewrite.cost import require_blocks
@@ -87,9 +86,9 @@ def compiled(
         if before is not None and _pieces_fit(layers[before], layer, graph[name], _users(graph, before, previous)):
             layers[before].hands_on = True
             layers[before].turned = layer.turned = True
-    module = to_module(twin.network, graph, dtype=dtype)
-    dtype = twin.network.dtype if dtype is None else dtype
-    _replace(module, graph, {name: layer.to(dtype=dtype, device=twin.network.device) for name, layer in layers.items()})
+    module, frame = twin.module(dtype, graph=graph), twin.frame
+    dtype = frame.dtype if dtype is None else dtype
+    _replace(module, graph, {name: layer.to(dtype=dtype, device=frame.device) for name, layer in layers.items()})
     return module
 
 

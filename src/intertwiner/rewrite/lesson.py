@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from intertwiner.errors import DataMismatch, DataTooSmall, NonFiniteData
+from intertwiner.errors import CannotRewrite, DataMismatch, DataTooSmall, NonFiniteData
 from intertwiner.network import Network
+from intertwiner.network.emit import Frame
 from intertwiner.rewrite.criterion import Criterion
 from intertwiner.rewrite.student import Student
 
@@ -95,6 +96,11 @@ def lesson(student: Student, inputs: Tensor, target: Tensor, labels: Tensor | No
         22
     """
     network = student.twin.network
+    if isinstance(network, Frame):
+        raise CannotRewrite(
+            "this twin was read from a folder, which keeps no ties: there is nothing to train.\n  Make it again with "
+            "distil=. Nothing was rewritten."
+        )
     _one_to_one(network)
     spec = network.inputs[0]
     if _mismatch(spec.shape, spec.free_axes, inputs) or len(inputs) != len(target):

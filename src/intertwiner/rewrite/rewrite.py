@@ -15,7 +15,7 @@ from torch.export import ExportedProgram
 
 from intertwiner.audit.neuron_orbits import ALL_ELEMENTS
 from intertwiner.audit.subject import Subject, prepare
-from intertwiner.errors import BudgetTooSmall, CannotRewrite, WrongUse
+from intertwiner.errors import BudgetTooSmall, CannotRewrite, CorruptFile, NotAnAction, WrongUse
 from intertwiner.network import Network
 from intertwiner.rewrite.certificate import Certificate, Story, certify
 from intertwiner.rewrite.compile import compiled
@@ -41,43 +41,42 @@ class Rewrite:
         module: A plain module in evaluation mode, exactly equivariant layer by layer.
         certificate: What is proved about it and what was measured.
         symmetry: The symmetry as JSON.
-        twin: Its records with the actions and ties of every layer; None where it was read from a folder.
-        source: The folder that it was read from.
+        twin: Its records with the actions of every layer, and the ties of its weights unless it was read from a
+            folder.
     """
 
     module: nn.Module
     certificate: Certificate
     symmetry: Mapping[str, Any]
-    twin: TwinGraph | None = None
-    source: Path | None = None
+    twin: TwinGraph
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write a folder that ``load`` reads: see ``store``.
 
         Raises:
-            WrongUse: The folder exists already, or the twin was itself read from one.
+            WrongUse: The folder exists already.
         """
-        if self.twin is None:
-            raise WrongUse(f"this twin was read from {self.source}: copy that folder. Nothing was written.")
         executors = {k: v for k, v in self.certificate.executors.items() if v != "dense"}
-        return write_twin(
-            folder, self.twin, self.twin.network.dtype, self.symmetry, self.certificate, executors
-        )  # fmt: skip
+        dtype = self.twin.frame.dtype
+        return write_twin(folder, self.twin, dtype, self.symmetry, self.certificate, executors)
 
     def __str__(self) -> str:
         return str(self.certificate)
 
 
 def load(folder: str | os.PathLike[str]) -> Rewrite:
-    """A twin from the folder that ``Rewrite.save`` wrote.
-
-    Its layers are dense, whatever was fastest where it was made: ``Rewrite.twin`` is not kept.
+    """A twin from the folder that ``Rewrite.save`` wrote; layers that ran in isotypic blocks do so again.
 
     Raises:
         CorruptFile: A file is missing, damaged, or does not fit the others.
     """
-    module, plan, certificate = read_twin(folder)
-    return Rewrite(module, certificate, plan["symmetry"], source=Path(folder))
+    twin, plan, certificate = read_twin(folder)
+    blocks = [name for name, executor in plan["executors"].items() if executor == "blocks"]
+    try:
+        module = compiled(twin, blocks)
+    except (CannotRewrite, NotAnAction) as error:
+        raise CorruptFile(f"{folder}: the weights are not those that the actions stand for: {error}") from error
+    return Rewrite(module, certificate, plan["symmetry"], twin)
 
 
 def rewrite(

@@ -20,11 +20,12 @@ import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from intertwiner.errors import CannotEmit, CorruptFile, WrongUse
 from intertwiner.network import node as ir
-from intertwiner.network.record import graph_to_record, module_from_record
+from intertwiner.network.emit import Frame
+from intertwiner.network.record import graph_from_record, graph_to_record, module_from_record
 from intertwiner.numerics.monomial import Monomial
 from intertwiner.rewrite.certificate import Certificate
 from intertwiner.rewrite.tied import Action
@@ -125,8 +126,8 @@ def _executors(graph: Mapping[str, ir.Node], chosen: Mapping[str, str]) -> dict[
     return layers | dict(chosen)
 
 
-def read_twin(folder: str | os.PathLike[str]) -> tuple[fx.GraphModule, dict[str, Any], Certificate]:
-    """The module of a folder, with dense layers, its recipe and its certificate.
+def read_twin(folder: str | os.PathLike[str]) -> tuple[TwinGraph, dict[str, Any], Certificate]:
+    """The twin of a folder, its recipe and its certificate; ties are not kept.
 
     Nothing in the folder is code, and nothing in it is run. Whether the weights satisfy the ties that the actions
     stand for is not checked, nor that the certificate belongs to them: audit the module to know.
@@ -148,12 +149,15 @@ def read_twin(folder: str | os.PathLike[str]) -> tuple[fx.GraphModule, dict[str,
     except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise CorruptFile(f"{source / MODEL} cannot be read: {error}") from error
     try:
-        module = module_from_record(plan["graph"], _arrays(state, dtype), dtype=dtype)
+        arrays = _arrays(state, dtype)
+        module_from_record(plan["graph"], arrays, dtype=dtype)  # what cannot be written is refused here
+        graph, name, nesting = graph_from_record(plan["graph"], arrays)
         _check_actions(plan)
         certificate = _certificate(proof)
     except CorruptFile as error:
         raise CorruptFile(f"{source} is no twin that can be read: {error}") from error
-    return module, plan, certificate
+    actions = {node: read_action(record) for node, record in plan["actions"].items()}
+    return TwinGraph(Frame(name, nesting, dtype), graph, actions, {}), plan, certificate
 
 
 def _arrays(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, np.ndarray]:

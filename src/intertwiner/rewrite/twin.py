@@ -16,7 +16,7 @@ from torch import fx
 
 from intertwiner.network import Network
 from intertwiner.network import node as ir
-from intertwiner.network.emit import to_module
+from intertwiner.network.emit import Frame, frame_of, write_module
 from intertwiner.rewrite.tied import Action, Tied
 
 
@@ -25,20 +25,27 @@ class TwinGraph:
     """An exactly equivariant network.
 
     Args:
-        network: The original: how inputs are called and how outputs nest.
+        network: The original: how outputs nest, the type, the device; only that, as a `Frame`, where a twin was read
+            from a folder.
         graph: The records of the twin, in topological order, with parameters in float64.
         actions: By node name, how every generator moves the channels of its value (of a flattened value: all of it).
         ties: By parameter name, which entries of ``array.reshape(len(array), -1)`` are tied.
     """
 
-    network: Network
+    network: Network | Frame
     graph: Mapping[str, ir.Node]
     actions: Mapping[str, Action]
     ties: Mapping[str, Tied]
 
-    def module(self, dtype: torch.dtype | None = None) -> fx.GraphModule:
-        """A plain module in evaluation mode, of the original's type unless another is asked for."""
-        return to_module(self.network, self.graph, dtype=dtype)
+    @property
+    def frame(self) -> Frame:
+        """What a module of the twin is beside its nodes."""
+        return self.network if isinstance(self.network, Frame) else frame_of(self.network, self.graph)
+
+    def module(self, dtype: torch.dtype | None = None, *, graph: Mapping[str, ir.Node] | None = None) -> fx.GraphModule:
+        """A plain module in evaluation mode, of the original's type unless another is asked for; of other nodes too."""
+        frame = self.frame if dtype is None else replace(self.frame, dtype=dtype)
+        return write_module(self.graph if graph is None else graph, frame)
 
     @property
     def params(self) -> dict[str, ir.Param]:
