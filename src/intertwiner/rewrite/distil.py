@@ -75,7 +75,7 @@ def distil(
     *,
     epochs: float = 3.0,
     batch: int = 256,
-    rate: float = 2e-2,
+    rate: float = 3e-2,
     loss: Loss = "soft",
     temperature: float = 2.0,
     labels: Tensor | None = None,
@@ -129,7 +129,7 @@ def distil(
         >>> ties = {"weight": tied(trivial(1), [Monomial([1, 0])])}
         >>> twin = TwinGraph(net, net.graph, {}, ties)
         >>> x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
-        >>> out = distil(twin, x, x.sum(1, keepdim=True), loss="squared", epochs=100, batch=8)
+        >>> out = distil(twin, x, x.sum(1, keepdim=True), loss="squared", epochs=100, batch=8, rate=0.1)
         >>> out.twin.params["weight"].array.round(2)
         array([[1., 1.]])
     """

@@ -33,13 +33,16 @@ class Reduced:
     orbits: tuple[tuple[Tensor, Tensor], ...]
 
     def expand(self, coordinates: Tensor, out: Tensor) -> None:
-        """Write the intertwiner with these coordinates into a contiguous tensor, without gradients."""
+        """Write the intertwiner with these coordinates into a tensor, without gradients."""
         if not len(coordinates):
             out.zero_()
             return
-        torch.index_select(coordinates, 0, self.label, out=out.view(-1))
+        flat = out.view(-1) if out.is_contiguous() else torch.empty(out.numel(), dtype=out.dtype, device=out.device)
+        torch.index_select(coordinates, 0, self.label, out=flat)
         if self.sign is not None:
-            out.view(-1).mul_(self.sign)
+            flat.mul_(self.sign)
+        if not out.is_contiguous():
+            out.copy_(flat.view(out.shape))
 
     def mean(self, matrix: Tensor) -> Tensor:
         """The signed mean over every orbit: coordinates of the Reynolds projection."""

@@ -45,7 +45,12 @@ class TwinGraph:
     def module(self, dtype: torch.dtype | None = None, *, graph: Mapping[str, ir.Node] | None = None) -> fx.GraphModule:
         """A plain module in evaluation mode, of the original's type unless another is asked for; of other nodes too."""
         frame = self.frame if dtype is None else replace(self.frame, dtype=dtype)
-        return write_module(self.graph if graph is None else graph, frame)
+        graph = self.graph if graph is None else graph
+        module = write_module(graph, frame)
+        if any(isinstance(n.op, ir.Conv) and n.op.groups > 1 for n in graph.values()):
+            # Grouped convolutions of planes run three times as fast on a CPU with channels last.
+            module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return module
 
     @property
     def params(self) -> dict[str, ir.Param]:
