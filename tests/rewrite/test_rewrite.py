@@ -20,6 +20,7 @@ from intertwiner.errors import (
     WrongUse,
 )
 from intertwiner.rewrite import Rewrite, load, method, rewrite, store, tradeoff
+from intertwiner.rewrite import selected as selected_module
 from intertwiner.rewrite.build import Choice
 from intertwiner.symmetry import Symmetry, image, invariant, vector
 from intertwiner.testing import Cell, assert_equivariant, planted_network
@@ -286,3 +287,18 @@ def test_layers_in_blocks_are_loaded_in_blocks(tmp_path) -> None:
     assert sorted(back.module.state_dict()) != sorted(twin.twin.module().state_dict())
     with torch.no_grad():
         assert torch.allclose(back.module(data), twin.module(data), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("blocks", [True, False])
+def test_blocks_are_kept_only_where_they_are_faster(blocks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where dense layers win the budget is spent on a dense twin, not on the one that blocks would have paid for."""
+    torch.manual_seed(0)
+    layers = nn.Flatten(), nn.Linear(16, 48), nn.ReLU(), nn.Linear(48, 48), nn.ReLU(), nn.Linear(48, 2)
+    square = dihedral(4)
+    data, symmetry = torch.randn(512, 1, 4, 4), Symmetry(square, on_input=image(square), on_output=invariant())
+    monkeypatch.setattr(selected_module, "WIDE", 8)
+    monkeypatch.setattr(method, "_blocks_win", lambda subject, found: blocks)
+    twin = rewrite(nn.Sequential(*layers).eval(), symmetry, data, 1.0).certificate
+    assert ("blocks" in twin.executors.values()) is blocks
+    assert twin.cost <= 1.0
+    assert (twin.multiply_adds["dense"] > twin.multiply_adds["twin"]) is blocks

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from intertwiner.audit.neuron_orbits import ALL_ELEMENTS
 from intertwiner.audit.subject import Subject
 from intertwiner.errors import BudgetTooSmall, CannotRewrite
@@ -23,6 +25,7 @@ from intertwiner.rewrite.build import Choice, LayerReport, build
 from intertwiner.rewrite.chain_graph import chain_graph
 from intertwiner.rewrite.copies import copied
 from intertwiner.rewrite.cost import multiply_adds
+from intertwiner.rewrite.fastest_twin import fastest_twin
 from intertwiner.rewrite.fold import folded
 from intertwiner.rewrite.graph_build import GraphBuilt
 from intertwiner.rewrite.graph_lift import lift_graph
@@ -30,11 +33,14 @@ from intertwiner.rewrite.graph_task import GraphTask
 from intertwiner.rewrite.layers import TwinChain
 from intertwiner.rewrite.lift import lift
 from intertwiner.rewrite.samples import Samples, samples_of
-from intertwiner.rewrite.selected import selected, wants_blocks
+from intertwiner.rewrite.selected import Selected, selected, wants_blocks
 from intertwiner.rewrite.shares import Price
 from intertwiner.rewrite.subgroups import require_positions
 from intertwiner.rewrite.subject import task_from
 from intertwiner.rewrite.twin import TwinGraph
+
+TIMED = 256
+"""Rows of the batch on which blocks and dense layers are timed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +159,19 @@ def _selected(subject: Subject, network: Network, most: float, original: int, ch
     price = Price(task, wants_blocks(task, choice), copied(task))
     _affordable(price.of(dict.fromkeys(task.hidden, 1)), most, original)
     found = selected(task, most, choice)
+    if found.blocks and choice.blocks == "auto" and not _blocks_win(subject, found):
+        found = selected(task, most, replace(choice, blocks="never"))
     return Made(found.built.twin, "selected", tuple(_space_notes(task, found.built)), found.blocks)
+
+
+def _blocks_win(subject: Subject, found: Selected) -> bool:
+    """Whether the twin runs faster in blocks than dense on this machine, as modules are called, uncompiled."""
+    (x,) = next(iter(subject.stream))
+    copies = -(-TIMED // len(x))
+    batch = torch.cat([x] * copies)[:TIMED].to(subject.network.dtype)
+    group = subject.symmetry.group
+    timed = fastest_twin(found.built.twin, batch, choices={"blocks": found.blocks}, compile=False, group=group)
+    return bool(timed.blocks)
 
 
 def _affordable(least: float, most: float, original: int) -> None:
