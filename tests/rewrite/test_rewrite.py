@@ -302,3 +302,19 @@ def test_blocks_are_kept_only_where_they_are_faster(blocks: bool, monkeypatch: p
     assert ("blocks" in twin.executors.values()) is blocks
     assert twin.cost <= 1.0
     assert (twin.multiply_adds["dense"] > twin.multiply_adds["twin"]) is blocks
+
+
+def test_what_budgets_share_changes_nothing() -> None:
+    torch.manual_seed(0)
+    layers = nn.Flatten(), nn.Linear(16, 24), nn.ReLU(), nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, 2)
+    net, square = nn.Sequential(*layers).eval(), dihedral(4)
+    data, symmetry = torch.randn(512, 1, 4, 4), Symmetry(square, on_input=image(square), on_output=invariant())
+    memory: dict = {}
+    for budget in (1.0, 2.0):
+        shared = rewrite(net, symmetry, data, budget, memory=memory).module.state_dict()
+        alone = rewrite(net, symmetry, data, budget).module.state_dict()
+        assert all(torch.equal(shared[name], value) for name, value in alone.items())
+    (survey,) = memory.values()
+    kept = dict(survey.seen)
+    rewrite(net, symmetry, data, 1.5, memory=memory)
+    assert kept and all(survey.seen[key] is value for key, value in kept.items())

@@ -178,6 +178,7 @@ def _by_budget(opened: Opened, symmetry: Any, budgets: list[float], more: Mappin
     """A twin per budget. The first has to succeed; what is said of each stands on the error stream."""
     from intertwiner.rewrite import rewrite
 
+    more = {**more, "memory": {}}
     twins: dict[float, Rewrite] = {}
     left_out: dict[float, str] = {}
     for budget in budgets:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from intertwiner.errors import CannotRewrite
 from intertwiner.network import Network
@@ -28,12 +29,14 @@ class GraphTask:
         symmetry: The task.
         batches: The data, from the start.
         seed: Of the windows drawn.
+        memory: What was measured of the task already; tasks that are the same may share it.
     """
 
     network: Network
     symmetry: BoundSymmetry
     batches: Batches
     seed: int = 0
+    memory: dict[Any, Any] = field(default_factory=dict)
 
     @cached_property
     def readers(self) -> tuple[Reader, ...]:

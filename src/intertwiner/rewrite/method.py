@@ -7,7 +7,7 @@ chains are covered: there generators and factors suffice (``build``), S5 x S5 in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -64,15 +64,31 @@ class Made:
     chain: TwinChain | None = None
 
 
-def made(subject: Subject, budget: float, choice: Choice, *, has_data: bool, seed: int = 0) -> Made:
-    """The twin of a network under a budget.
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a twin is to be.
 
     Args:
-        subject: The network with its symmetry and data.
         budget: Largest number of multiply-adds, relative to the original.
         choice: How orbits are selected and layers run.
         has_data: Whether the data are the user's; nothing is selected on noise.
         seed: Of everything random.
+        memory: What plans that differ in the budget only share.
+    """
+
+    budget: float
+    choice: Choice
+    has_data: bool
+    seed: int = 0
+    memory: dict[Any, Any] = field(default_factory=dict)
+
+
+def made(subject: Subject, plan: Plan) -> Made:
+    """The twin of a network under a budget.
+
+    Args:
+        subject: The network with its symmetry and data.
+        plan: What it is to be.
 
     Raises:
         CannotRewrite: A network or symmetry that is not covered, or selection would be needed and there are no data.
@@ -84,8 +100,8 @@ def made(subject: Subject, budget: float, choice: Choice, *, has_data: bool, see
     chain = as_chain(subject.network)
     # A chain is lifted by its layers, which need no positions; so is one that the graph does not cover.
     if not isinstance(chain, str):
-        return _chain(subject, budget, choice, has_data=has_data, seed=seed)
-    return _graph(subject, network, budget, choice, has_data=has_data, seed=seed)
+        return _chain(subject, plan)
+    return _graph(subject, network, plan)
 
 
 def _one_tensor(network: Network) -> None:
@@ -97,12 +113,12 @@ def _one_tensor(network: Network) -> None:
         )
 
 
-def _chain(subject: Subject, budget: float, choice: Choice, *, has_data: bool, seed: int) -> Made:
+def _chain(subject: Subject, plan: Plan) -> Made:
     task = task_from(subject)
     network, original = subject.network, multiply_adds(subject.network.graph)
-    most = budget * original
+    most = plan.budget * original
     _affordable(least_cost(task.chain.widths), most, original)
-    samples = samples_of(task, seed)
+    samples = samples_of(task, plan.seed)
     try:
         lifted = lift(
             task.chain, task.rho_in, task.rho_out, tolerance=tolerance(network.dtype), width_limit=int(most),
@@ -117,23 +133,23 @@ def _chain(subject: Subject, budget: float, choice: Choice, *, has_data: bool, s
         reason = f"the group average costs {lifted.chain.multiply_adds} multiply-adds, the budget allows {most:.0f}"
     except CannotRewrite as error:
         reason = _first_line(error)
-    _require_data(has_data, reason)
+    _require_data(plan.has_data, reason)
     if subject.symmetry.group.order <= ALL_ELEMENTS:
-        return _selected(subject, folded(network), most, original, choice, seed)
-    built = build(samples, budget, choice)
+        return _selected(subject, folded(network), plan)
+    built = build(samples, plan.budget, plan.choice)
     notes = tuple(_layer_note(r) for r in built.reports)
     return Made(chain_graph(network, built.chain), "selected", notes, (), samples, built.chain)
 
 
-def _graph(
-    subject: Subject, network: Network, budget: float, choice: Choice, *, has_data: bool, seed: int
-) -> Made:  # fmt: skip
+def _graph(subject: Subject, network: Network, plan: Plan) -> Made:
     for node in network.nodes[:-1]:
         rule_of(node)
     original = multiply_adds(subject.network.graph)
-    most = budget * original
+    most = plan.budget * original
     try:
-        twin = lift_graph(network, subject.symmetry, tolerance=tolerance(network.dtype), growth=max(2.0, 2 * budget))
+        twin = lift_graph(
+            network, subject.symmetry, tolerance=tolerance(network.dtype), growth=max(2.0, 2 * plan.budget)
+        )
         cost = multiply_adds(twin.graph)
         if cost <= most:
             return Made(twin, "lift", tuple(_widths_note(network, twin)))
@@ -142,20 +158,21 @@ def _graph(
         # Too wide, or no network of this form: a matter of budget. Anything else stops the selection as well.
         require_positions(network, subject.symmetry)
         reason = _first_line(error)
-    _require_data(has_data, reason)
-    return _selected(subject, network, most, original, choice, seed)
+    _require_data(plan.has_data, reason)
+    return _selected(subject, network, plan)
 
 
-def _selected(subject: Subject, network: Network, most: float, original: int, choice: Choice, seed: int) -> Made:
-    group = subject.symmetry.group
+def _selected(subject: Subject, network: Network, plan: Plan) -> Made:
+    group, choice, original = subject.symmetry.group, plan.choice, multiply_adds(subject.network.graph)
+    most = plan.budget * original
     if group.order > ALL_ELEMENTS:
         raise CannotRewrite(
             f"{group.name} has {group.order} elements: orbits of channels are selected for at most {ALL_ELEMENTS}, "
             "beyond that only in chains of linear layers.\n  Give a subgroup. Nothing was rewritten."
         )
     # A sorted data set must not be read from one end.
-    stream = replace(subject.stream, shuffle=seed)
-    task = GraphTask(network, subject.symmetry, lambda: iter(stream), seed)
+    stream = replace(subject.stream, shuffle=plan.seed)
+    task = GraphTask(network, subject.symmetry, lambda: iter(stream), plan.seed, plan.memory)
     price = Price(task, wants_blocks(task, choice), copied(task))
     _affordable(price.of(dict.fromkeys(task.hidden, 1)), most, original)
     found = selected(task, most, choice)

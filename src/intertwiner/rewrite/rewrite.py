@@ -19,9 +19,10 @@ from intertwiner.errors import BudgetTooSmall, CannotRewrite, CorruptFile, NotAn
 from intertwiner.network import Network
 from intertwiner.rewrite.certificate import Certificate, Story, certify
 from intertwiner.rewrite.compile import compiled
+from intertwiner.rewrite.criterion import Loss
 from intertwiner.rewrite.distil import distil as train
 from intertwiner.rewrite.measure import chain_answers, figures, graph_answers
-from intertwiner.rewrite.method import Choice, Made, made
+from intertwiner.rewrite.method import Choice, Made, Plan, made
 from intertwiner.rewrite.store import read_twin, write_twin
 from intertwiner.rewrite.teacher import average_outputs
 from intertwiner.rewrite.twin import TwinGraph
@@ -93,6 +94,7 @@ def rewrite(
     max_samples: int | None = None,
     seed: int = 0,
     progress: Any = None,
+    memory: dict[Any, Any] | None = None,
 ) -> Rewrite:
     """Rewrite a trained network so that every layer is exactly equivariant.
 
@@ -115,6 +117,8 @@ def rewrite(
         max_samples: Read at most this many samples per pass.
         seed: Of everything random.
         progress: Called after every step of distillation with steps done, steps planned, and the loss.
+        memory: A dictionary for calls that differ in budget, labels or distillation only: moments and averages that one
+            of them took are kept there for the others.
 
     Returns:
         The twin and its certificate.
@@ -148,10 +152,13 @@ def rewrite(
     subject = prepare(
         model, symmetry, data, example=example, kwargs=kwargs, max_samples=max_samples, seed=seed, progress="rewrite"
     )
-    found = made(subject, budget, choice or Choice(), has_data=data is not None, seed=seed)
+    memory = {} if memory is None else memory
+    found = made(subject, Plan(budget, choice or Choice(), data is not None, seed, memory))
     training, average = dict[str, Any](), None
     if distil:
-        found, training, average = _distilled(subject, found, distil, classes is not None, seed, progress)
+        average = _average(subject, memory)
+        lesson = Lesson(distil, "squared" if labels is None else "soft", seed, progress)
+        found, training = _distilled(subject, found, average, lesson)
     return _certified(subject, found, training, classes, average, seed)
 
 
@@ -173,26 +180,49 @@ def _certified(
     return Rewrite(module, certificate, subject.symmetry.symmetry.to_json(), twin)
 
 
-def _distilled(
-    subject: Subject, found: Made, epochs: float, classes: bool, seed: int, progress: Any
-) -> tuple[Made, dict[str, Any], torch.Tensor]:
+def _average(subject: Subject, memory: dict[Any, Any]) -> torch.Tensor:
+    """The group average on all data."""
     group = subject.symmetry.group
     if group.order > ALL_ELEMENTS:
         raise CannotRewrite(
             f"{group.name} has {group.order} elements: its average over the data is not taken for training, at most "
             f"{ALL_ELEMENTS} are.\n  Leave distil= out. Nothing was rewritten."
         )
+    if "average" not in memory:
+        inputs = torch.cat([x for (x,) in subject.stream])
+        memory["average"] = average_outputs(subject.network, subject.symmetry, inputs)
+    return memory["average"]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """How a twin is trained.
+
+    Args:
+        epochs: Passes over the data.
+        loss: "soft" where classes say that outputs are logits; anything else is compared as it is.
+        seed: Of the order of the samples.
+        progress: See ``rewrite``.
+    """
+
+    epochs: float
+    loss: Loss
+    seed: int
+    progress: Any
+
+
+def _distilled(
+    subject: Subject, found: Made, target: torch.Tensor, plan: Lesson
+) -> tuple[Made, dict[str, Any]]:  # fmt: skip
     inputs = torch.cat([x for (x,) in subject.stream])
-    target = average_outputs(subject.network, subject.symmetry, inputs)
-    # Classes say that outputs are logits; anything else is compared as it is.
     done = train(
-        found.twin, inputs, target, epochs=epochs, loss="soft" if classes else "squared", seed=seed, progress=progress
+        found.twin, inputs, target, epochs=plan.epochs, loss=plan.loss, seed=plan.seed, progress=plan.progress
     )  # fmt: skip
     record = {
-        "epochs": epochs, "steps": done.steps, "seconds": done.seconds, "losses": list(done.losses),
+        "epochs": plan.epochs, "steps": done.steps, "seconds": done.seconds, "losses": list(done.losses),
         "improved": done.improved, "text": str(done),
     }  # fmt: skip
-    return replace(found, twin=done.twin, samples=None, chain=None), record, target
+    return replace(found, twin=done.twin, samples=None, chain=None), record
 
 
 def _labels(labels: Any) -> np.ndarray | None:
@@ -225,6 +255,7 @@ def tradeoff(
     """
     out: list[Rewrite] = []
     failed: BudgetTooSmall | None = None
+    more.setdefault("memory", {})
     for budget in budgets:
         try:
             out.append(rewrite(model, symmetry, data, budget, **more))

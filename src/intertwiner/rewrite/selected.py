@@ -81,7 +81,9 @@ def selected(task: GraphTask, most: float, choice: Choice) -> Selected:
 def _of_layout(task: GraphTask, most: float, choice: Choice, copies: frozenset[str]) -> Selected:
     """Shares of the widths first; then the same budget spent orbit by orbit, where all orbits read each other."""
     in_blocks = wants_blocks(task, choice)
-    price, survey, allowed = Price(task, in_blocks, copies), Survey(task, choice.cosine, bool(copies)), most
+    price, allowed = Price(task, in_blocks, copies), most
+    # Moments do not depend on the budget.
+    survey = task.memory.setdefault(("survey", choice.cosine, bool(copies)), Survey(task, choice.cosine, bool(copies)))
     while True:
         widths = widths_within(price, allowed)
         if not copies and not in_blocks:
