@@ -29,7 +29,7 @@ from intertwiner.rewrite.executors import alternating, compiled_alone
 from intertwiner.rewrite.twin import TwinGraph
 from intertwiner.symmetry import Symmetry
 
-EPOCHS = {"conv": 2.0, "conv at its own cost": 6.0, "mlp": 2.0}
+EPOCHS = {"conv": 5.0, "conv at its own cost": 6.0, "mlp": 2.0}
 """Epochs of distillation; at most 10 are allowed."""
 SEEDS = (0, 1, 2)
 
