@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from intertwiner.errors import BudgetTooSmall, CannotRewrite, DataTooSmall
+from intertwiner.errors import BudgetTooSmall, CannotRewrite, DataTooSmall, WrongUse
 from intertwiner.identify.chain import Chain, Dense
 from intertwiner.numerics.tolerance import LIVE_SHARE
 from intertwiner.rewrite.budget import width_within
@@ -49,6 +49,10 @@ class Choice:
     widest: float = 1.0
     select_samples: int = 8192
     blocks: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.blocks not in ("auto", "always", "never"):
+            raise WrongUse(f"blocks is 'auto', 'always' or 'never', got {self.blocks!r}. Nothing was rewritten.")
 
 
 @dataclass(frozen=True, eq=False)

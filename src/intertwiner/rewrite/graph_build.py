@@ -25,7 +25,7 @@ from intertwiner.rewrite.lifted import values_of
 from intertwiner.rewrite.moments import Moments
 from intertwiner.rewrite.readers import Reader
 from intertwiner.rewrite.refit import Fit, refit
-from intertwiner.rewrite.survey import Offer, rows_for
+from intertwiner.rewrite.survey import COPY_ROWS, Offer, rows_for
 from intertwiner.rewrite.twin import TwinGraph
 from intertwiner.rewrite.window_moments import Seen, window_moments
 
@@ -47,64 +47,53 @@ class Refit:
     fits: dict[str, Fit] = field(default_factory=dict)
 
     def __call__(self, write: Write) -> tuple[Float[ndarray, "o r"], Float[ndarray, " o"]]:
-        if write.node.name in self.copies:
-            return self._copied(write)
         to, known = write.coordinates, write.value.label is not None
-        if known and to.given:
+        if known and (to.given or self.copies):
             return continued_rows(write)
-        task = self.task
-        r = next(r for r in task.readers if r.node.name == write.node.name)
+        r = next(r for r in self.task.readers if r.node.name == write.node.name)
         moments = self._moments(write, r)
         if known:
-            every = np.arange(task.hidden[r.space])
+            every = np.arange(self.task.hidden[r.space])
             whole = replace(to, channels=every, factor=np.ones(len(every)))
             rows = np.column_stack(continued_rows(replace(write, coordinates=whole)))
         else:
-            found = refit(moments, symmetric_copies=task.symmetry.group.order)
-            self.fits[write.node.name] = found
+            # Copies of a window were counted one by one.
+            images = 1 if write.node.name in self.copies else self.task.symmetry.group.order
+            found = self.fits[write.node.name] = refit(moments, symmetric_copies=images)
             rows = found.rows
-        if to.given:
-            rows = rows[to.channels]
-        else:
-            space = next(s for s in written_spaces(task.network).values() if s.name == r.space)
-            rows = gathered_rows(
-                rows, task.elements(write.read), moments.square, chosen=to.channels, cosine=self.cosine,
-                signed=sign_is_free(task.network, space), scaled=space.gauge.scale != "none",
-            )  # fmt: skip
+        # In copies every channel stands for itself: nothing is gathered.
+        rows = rows[to.channels] if to.given or self.copies else self._gathered(rows, write, r, moments)
         return rows[:, :-1] / to.factor[:, None], rows[:, -1] / to.factor
 
-    def _copied(self, write: Write) -> tuple[Float[ndarray, "o r"], Float[ndarray, " o"]]:
-        """Fitted on what one copy computes so far."""
-        task, order = self.task, self.task.symmetry.group.order
-        r = next(r for r in task.readers if r.node.name == write.node.name)
-        run = values_of(task.network, write.twin.graph, [r.source])
-        shape = tuple(n for a, n in enumerate(task.network.node(r.source).sample_shape) if a != r.axis - 1)
-
-        def copies(inputs: tuple[Tensor, ...], values: dict[str, Tensor]) -> Tensor:
-            (value,) = run(*(x.to(task.network.dtype) if x.is_floating_point() else x for x in inputs))
-            value = value.movedim(r.axis, 1).flatten(2)
-            return value.reshape(len(value), order, -1, value.shape[-1])
-
-        moments = copy_moments(
-            task, task.lifted([r.node.name]), r, copies, shape,
-            rows=4 * rows_for(write.read[0].dimension, 24), seed=task.seed + 1,
+    def _gathered(
+        self, rows: Float[ndarray, "d r1"], write: Write, r: Reader, moments: Moments
+    ) -> Float[ndarray, "o r1"]:  # fmt: skip
+        task = self.task
+        space = next(s for s in written_spaces(task.network).values() if s.name == r.space)
+        return gathered_rows(
+            rows, task.elements(write.read), moments.square, chosen=write.coordinates.channels, cosine=self.cosine,
+            signed=sign_is_free(task.network, space), scaled=space.gauge.scale != "none",
         )  # fmt: skip
-        found = self.fits[write.node.name] = refit(moments)
-        return found.weight[write.coordinates.channels], found.bias[write.coordinates.channels]
 
     def _moments(self, write: Write, r: Reader) -> Moments:
         """Of what the twin's reader sees, with what the original's channels answer."""
         task = self.task
+        lifted, shape, seed = task.lifted([r.node.name]), task.grid(r), task.seed + 1
+        rows, order = rows_for(write.read[0].dimension, 24), task.symmetry.group.order
         run = values_of(task.network, write.twin.graph, [r.source])
-        shape = tuple(n for a, n in enumerate(task.network.node(r.source).sample_shape) if a != r.axis - 1)
 
         def features(inputs: tuple[Tensor, ...], values: dict[str, Tensor]) -> Tensor:
             (value,) = run(*(x.to(task.network.dtype) if x.is_floating_point() else x for x in inputs))
             return value.movedim(r.axis, 1).flatten(2) if value.dim() > 2 else value[..., None]
 
+        def copies(inputs: tuple[Tensor, ...], values: dict[str, Tensor]) -> Tensor:
+            return features(inputs, values).unflatten(1, (order, -1))
+
+        if write.node.name in self.copies:
+            return copy_moments(task, lifted, r, copies, shape, rows=COPY_ROWS * rows, seed=seed)
+        seen = Seen(features, shape, task.elements(write.read))
         return window_moments(
-            task.batches, task.lifted([r.node.name]), r, Seen(features, shape, task.elements(write.read)),
-            given=task.given_elements(r), rows=rows_for(write.read[0].dimension, 24), seed=task.seed + 1,
+            task.batches, lifted, r, seen, given=task.given_elements(r), rows=rows, seed=seed
         )  # fmt: skip
 
 
@@ -139,6 +128,6 @@ def build_graph(task: GraphTask, offers: Mapping[str, Offer], cosine: float = 0.
     """
     coordinates = task.given | {name: found.coordinates(task) for name, found in offers.items()}
     copies = copied(task) if all(found.copies for found in offers.values()) else frozenset()
-    rows = Refit(task, 2.0 if copies else cosine, copies)
+    rows = Refit(task, cosine, copies)
     twin = Assembler(task.network, task.symmetry, coordinates, rows, copies).run()
     return GraphBuilt(twin, offers, rows.fits)

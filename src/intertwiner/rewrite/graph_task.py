@@ -77,6 +77,10 @@ class GraphTask:
                 out[r.node.name] = (Monomial.identity(1),) * len(self.symmetry.group.generators)
         return out
 
+    def grid(self, r: Reader) -> tuple[int, ...]:
+        """The positions of the value that a reader reads."""
+        return tuple(n for a, n in enumerate(self.network.node(r.source).sample_shape) if a != r.axis - 1)
+
     def elements(self, generators: Sequence[Monomial]) -> list[Monomial]:
         """One per element of G."""
         identity = Monomial.identity(generators[0].dimension)

@@ -15,7 +15,7 @@ from torch.export import ExportedProgram
 
 from intertwiner.audit.neuron_orbits import ALL_ELEMENTS
 from intertwiner.audit.subject import Subject, prepare
-from intertwiner.errors import BudgetTooSmall, CannotRewrite, CorruptFile, NotAnAction, WrongUse
+from intertwiner.errors import BudgetTooSmall, CannotRewrite, CorruptFile, GroupTooLarge, NotAnAction, WrongUse
 from intertwiner.network import Network
 from intertwiner.rewrite.certificate import Certificate, Story, certify
 from intertwiner.rewrite.compile import compiled
@@ -75,7 +75,7 @@ def load(folder: str | os.PathLike[str]) -> Rewrite:
     blocks = [name for name, executor in plan["executors"].items() if executor == "blocks"]
     try:
         module = compiled(twin, blocks)
-    except (CannotRewrite, NotAnAction) as error:
+    except (CannotRewrite, GroupTooLarge, NotAnAction) as error:
         raise CorruptFile(f"{folder}: the weights are not those that the actions stand for: {error}") from error
     return Rewrite(module, certificate, plan["symmetry"], twin)
 

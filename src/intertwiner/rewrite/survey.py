@@ -32,6 +32,8 @@ from intertwiner.rewrite.window_moments import Seen, window_moments
 
 WIDEST_CHOICE = 12_000
 """Most columns that a choice looks at."""
+COPY_ROWS = 4
+"""Copies of one window are not independent: so many times the rows are taken where each of them counts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +201,7 @@ def _offered_moments(task: GraphTask, r: Reader, start: int, dimension: int) -> 
             f"look at {columns} columns, more than {WIDEST_CHOICE}. Nothing was rewritten."
         )
     lifted = task.lifted([source, r.node.name])
-    shape = tuple(n for a, n in enumerate(task.network.node(source).sample_shape) if a != r.axis - 1)
+    shape = task.grid(r)
     cut = slice(start * group.order, (start + dimension) * group.order)
     seen = Seen(lambda inputs, values: values[source][:, cut], shape, column_moves(task, r, dimension))
     return window_moments(
@@ -209,7 +211,7 @@ def _offered_moments(task: GraphTask, r: Reader, start: int, dimension: int) -> 
 
 def _offered_copy_moments(task: GraphTask, r: Reader, start: int, dimension: int) -> Moments:
     source, order = r.source, task.symmetry.group.order
-    shape = tuple(n for a, n in enumerate(task.network.node(source).sample_shape) if a != r.axis - 1)
+    shape = task.grid(r)
     cut = slice(start * order, (start + dimension) * order)
 
     def copies(inputs: tuple[Tensor, ...], values: dict[str, Tensor]) -> Tensor:
@@ -217,7 +219,7 @@ def _offered_copy_moments(task: GraphTask, r: Reader, start: int, dimension: int
         return value.reshape(len(value), dimension, order, -1).transpose(1, 2)
 
     lifted = task.lifted([source, r.node.name])
-    rows = 4 * rows_for(dimension * r.places, 24)
+    rows = COPY_ROWS * rows_for(dimension * r.places, 24)
     return copy_moments(task, lifted, r, copies, shape, rows=rows, seed=task.seed)
 
 
