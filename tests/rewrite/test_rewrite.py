@@ -318,3 +318,8 @@ def test_what_budgets_share_changes_nothing() -> None:
     kept = dict(survey.seen)
     rewrite(net, symmetry, data, 1.5, memory=memory)
     assert kept and all(survey.seen[key] is value for key, value in kept.items())
+
+
+def test_an_unknown_way_to_run_layers_is_refused() -> None:
+    with pytest.raises(WrongUse, match="blocks is 'auto', 'always' or 'never', got 'sometimes'"):
+        Choice(blocks="sometimes")
