@@ -56,6 +56,16 @@ if TYPE_CHECKING:
         tokens,
         vector,
     )
+    from intertwiner.training import ConservationLaws, ConservationMonitor, conservation_laws
+    from intertwiner.variety import (
+        Neurovariety,
+        degeneracy,
+        filling_architectures,
+        monomial,
+        neurovariety,
+        polynomial,
+        smoothness,
+    )
     from intertwiner.verdict import Verdict, Witness
 
 __version__ = "0.1.0"
@@ -74,6 +84,10 @@ _ROOMS = {
     "rewrite": ("Rewrite", "load", "rewrite", "tradeoff"),
     "symmetry": (
         "Symmetry", "custom", "image", "invariant", "onehot", "rows", "same", "several", "shift", "tokens", "vector",
+    ),
+    "training": ("ConservationLaws", "ConservationMonitor", "conservation_laws"),
+    "variety": (
+        "Neurovariety", "degeneracy", "filling_architectures", "monomial", "neurovariety", "polynomial", "smoothness",
     ),
     "verdict": ("Verdict", "Witness"),
 }  # fmt: skip

@@ -13,7 +13,7 @@ from intertwiner.numerics.modular import Modulus
 from intertwiner.numerics.modular_echelon import Echelon, rank_of_residues
 from intertwiner.numerics.seeds import rng
 from intertwiner.training import Chain, brackets, thin_gradients
-from intertwiner.training.potentials import draw, gradients, hessian, residues
+from intertwiner.training.potentials import residues
 
 FIELD = Modulus()
 CHAINS = [
@@ -67,7 +67,7 @@ def test_the_fields_are_the_gradients_of_phi(chain: Chain) -> None:
     theta = curve(chain, 1)
     expected = written_out(chain, theta[0])
     assert len(expected) == chain.dimension
-    drawn = gradients(draw(chain, chain.dimension, FIELD, rng(2)), theta, FIELD)[0]
+    drawn = chain.draw(chain.dimension, FIELD, rng(2)).gradients(theta, FIELD)[0]
     space = Echelon(chain.parameters, FIELD)
     space.add(expected)
     assert rank_of_residues(drawn, FIELD) == space.rank
@@ -78,17 +78,17 @@ def test_the_fields_are_the_gradients_of_phi(chain: Chain) -> None:
 
 @pytest.mark.parametrize("chain", CHAINS, ids=str)
 def test_the_hessian_is_the_difference_of_gradients(chain: Chain) -> None:
-    one = draw(chain, 1, FIELD, rng(3))
+    one = chain.draw(1, FIELD, rng(3))
     theta = curve(chain, 1)
-    base = gradients(one, theta, FIELD)[0, 0]
+    base = one.gradients(theta, FIELD)[0, 0]
     # phi is linear in every single parameter, so a difference over a step of one is exact.
-    columns = [gradients(one, theta + np.eye(chain.parameters)[[k]], FIELD)[0, 0] - base for k in range(len(base))]
-    np.testing.assert_array_equal(hessian(one, theta, FIELD)[0], FIELD.reduce(np.array(columns).T))
+    columns = [one.gradients(theta + np.eye(chain.parameters)[[k]], FIELD)[0, 0] - base for k in range(len(base))]
+    np.testing.assert_array_equal(one.hessian(theta, FIELD)[0], FIELD.reduce(np.array(columns).T))
 
 
 @pytest.mark.parametrize("chain", CHAINS, ids=str)
 def test_series_are_the_values_along_the_curve(chain: Chain) -> None:
-    several, one = draw(chain, 3, FIELD, rng(4)), draw(chain, 1, FIELD, rng(5))
+    several, one = chain.draw(3, FIELD, rng(4)), chain.draw(1, FIELD, rng(5))
     theta = curve(chain, 2)
     orders = chain.depth + 1  # along a line everything is a polynomial of at most this many coefficients
     line = np.concatenate([theta, np.zeros((orders - 2, chain.parameters))])
@@ -96,8 +96,8 @@ def test_series_are_the_values_along_the_curve(chain: Chain) -> None:
         here = FIELD.reduce(theta[0] + t * theta[1])[None]
         powers = [FIELD.power(np.array(t), n) for n in range(orders)]
         for series, value in [
-            (gradients(several, line, FIELD), gradients(several, here, FIELD)[0]),
-            (hessian(one, line, FIELD), hessian(one, here, FIELD)[0]),
+            (several.gradients(line, FIELD), several.gradients(here, FIELD)[0]),
+            (one.hessian(line, FIELD), one.hessian(here, FIELD)[0]),
         ]:
             total = sum(FIELD.mul(s, power) for s, power in zip(series, powers, strict=True))
             np.testing.assert_array_equal(FIELD.reduce(np.asarray(total)), value)
@@ -108,10 +108,10 @@ def test_depth_one_is_the_bracket_by_its_definition(chain: Chain) -> None:
     point, seed = curve(chain, 1), 6
     random = rng(seed)
     count = min(chain.dimension, chain.parameters)
-    fields, control = draw(chain, count, FIELD, random), draw(chain, 1, FIELD, random)
-    X, Y = (gradients(p, point, FIELD)[0] for p in (control, fields))
-    slope = hessian(control, point, FIELD)[0]
-    derivative = gradients(fields, np.stack([point[0], X[0]]), FIELD)[1]  # DY X
+    fields, control = chain.draw(count, FIELD, random), chain.draw(1, FIELD, random)
+    X, Y = (p.gradients(point, FIELD)[0] for p in (control, fields))
+    slope = control.hessian(point, FIELD)[0]
+    derivative = fields.gradients(np.stack([point[0], X[0]]), FIELD)[1]  # DY X
     expected = FIELD.reduce(derivative - FIELD.matmul(Y, slope))
     np.testing.assert_array_equal(brackets(chain, point[0], FIELD, depth=1, seed=seed), expected)
     assert expected.any()

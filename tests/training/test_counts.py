@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from intertwiner.errors import Contradiction, WrongUse
-from intertwiner.training import ConservationCount, count_laws, counts, known_laws
+from intertwiner.training import Chain, ConservationCount, Law, chain_counts, count_laws, counts, known_laws
 
 # From ../shared/reference/conservation_laws.json, "architecture_only": exact Lie closure modulo a prime.
 REFERENCE = [
@@ -104,25 +104,25 @@ def test_fields_without_brackets_prove_nothing() -> None:
 
 
 def test_a_missing_law_leaves_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counts, "known_laws", lambda chain: known_laws(chain)[1:])
+    monkeypatch.setattr(chain_counts, "known_laws", lambda chain: known_laws(chain)[1:])
     count = count_laws((2, 2, 2))
     assert count.verdict.is_undecided
     assert (count.least, count.most) == (2, 3)
 
 
 def test_a_wrong_law_is_a_contradiction(monkeypatch: pytest.MonkeyPatch) -> None:
-    def flipped(chain: counts.Chain) -> tuple[counts.Law, ...]:
+    def flipped(chain: Chain) -> tuple[Law, ...]:
         law, *rest = known_laws(chain)
         (p, q, c), *terms = law.terms
         return (replace(law, terms=((p, q, -c), *terms)), *rest)
 
-    monkeypatch.setattr(counts, "known_laws", flipped)
+    monkeypatch.setattr(chain_counts, "known_laws", flipped)
     with pytest.raises(Contradiction, match=r"not conserved .* Nothing was counted"):
         count_laws((2, 2, 2))
 
 
 def test_too_many_laws_are_a_contradiction(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counts, "_certain", lambda *_, **__: (12, 12))
+    monkeypatch.setattr(counts, "certain_ranks", lambda *_, **__: (12, 12))
     with pytest.raises(Contradiction, match="no more than"):
         count_laws((2, 3, 2), "relu")
 

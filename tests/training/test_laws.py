@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from torch import nn
 
 from intertwiner.errors import NonFiniteWeights, ShapeMismatch
 from intertwiner.numerics.modular import Modulus
+from intertwiner.testing.chain_misses import bias_left_out, layer_skipped, sign_flipped, wrong_pair
 from intertwiner.training import Chain, Law, independent_laws, known_laws, law_gradients, rates
 
 FIELD = Modulus()
@@ -25,39 +25,6 @@ CHAINS = [
 
 def changed(laws: list[Law], chain: Chain) -> np.ndarray:
     return np.array([row.any() for row in rates(laws, chain, FIELD, seed=3)], dtype=bool)
-
-
-def sign_flipped(chain: Chain) -> list[Law]:
-    return [
-        replace(law, terms=(*law.terms[:k], (p, q, -c), *law.terms[k + 1 :]))
-        for law in known_laws(chain)
-        for k, (p, q, c) in enumerate(law.terms)
-    ]
-
-
-def bias_left_out(chain: Chain) -> list[Law]:
-    biases = {int(n) for numbers in chain.matrices for n in numbers[:, -1]} if chain.bias else set()
-    return [
-        replace(law, terms=tuple(t for t in law.terms if t[0] not in biases)) for law in known_laws(chain) if biases
-    ]
-
-
-def wrong_pair(chain: Chain) -> list[Law]:
-    """What goes out of one unit (or pair) against what comes into another."""
-    return [
-        replace(one, terms=(*(t for t in one.terms if t[2] > 0), *(t for t in other.terms if t[2] < 0)))
-        for one, other in itertools.permutations(known_laws(chain), 2)
-        if one.layer == other.layer
-    ]
-
-
-def layer_skipped(chain: Chain) -> list[Law]:
-    """What goes out of one hidden layer against what comes into the one before."""
-    return [
-        replace(one, terms=(*(t for t in one.terms if t[2] > 0), *(t for t in other.terms if t[2] < 0)))
-        for one, other in itertools.product(known_laws(chain), repeat=2)
-        if one.layer == other.layer + 1 and one.units == other.units
-    ]
 
 
 @pytest.mark.parametrize("chain", CHAINS, ids=str)

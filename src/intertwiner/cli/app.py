@@ -13,12 +13,15 @@ from intertwiner.cli.audit import Wish, run_audit
 from intertwiner.cli.comparison import run_compare
 from intertwiner.cli.demo import run_demo
 from intertwiner.cli.identify import Identify, run_identify, run_reduce
+from intertwiner.cli.laws import Laws, run_laws
 from intertwiner.cli.match import run_match
+from intertwiner.cli.options import Data, Example, Json, Model, Outputs, Samples, Scale, Seed, Subgroup, Weights
 from intertwiner.cli.rewrite import Wish as RewriteWish
 from intertwiner.cli.rewrite import rewrite_epilog, run_rewrite
-from intertwiner.cli.selfcheck import run_identify_check, run_rewrite_check, run_selfcheck
+from intertwiner.cli.selfcheck import run_identify_check, run_laws_check, run_rewrite_check, run_selfcheck
 from intertwiner.cli.subject import Words
 from intertwiner.cli.taps import run_taps
+from intertwiner.cli.variety_command import variety
 from intertwiner.errors import WrongUse
 
 app = typer.Typer(
@@ -30,32 +33,6 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
-
-Model = Annotated[str, typer.Argument(help="A .pt2 file, a saved folder, or module:callable.")]
-Subgroup = Annotated[
-    str | None,
-    typer.Option(metavar="H", help="Only a subgroup: generators by name, as in 'r2;s', or its name, as in C4."),
-]
-Weights = Annotated[
-    str | None,
-    typer.Option(metavar="FILE", help="state_dict for module:callable: .safetensors, or .pt with weights_only=True."),
-]
-Data = Annotated[
-    list[str] | None, typer.Option(metavar="DATA", help="Samples; see the table below. Repeat for several inputs.")
-]
-Example = Annotated[
-    list[str] | None,
-    typer.Option(metavar="SHAPE", help="Shape of one sample, as in 1x28x28, where there are no data: noise is used."),
-]
-Outputs = Annotated[
-    list[str] | None, typer.Option(metavar="NAME", help="Which of several outputs to keep. Repeat, or use commas.")
-]
-Scale = Annotated[
-    str | None, typer.Option(metavar="FACTOR", help="Times this, to the network's float type; for bytes, 1/255.")
-]
-Samples = Annotated[int | None, typer.Option(min=1, metavar="N", help="Read at most N samples.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
-Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Of everything random.")]
 
 
 def _version(asked: bool) -> None:
@@ -146,6 +123,9 @@ def selfcheck(
     rewrite: Annotated[
         bool, typer.Option("--rewrite", help="Plant symmetries and rewrite instead. 200 by default.")
     ] = False,
+    laws: Annotated[
+        bool, typer.Option("--laws", help="Plant conservation laws and near misses instead. 100 by default.")
+    ] = False,
     seed: Seed = 0,
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Processes.", show_default="one per core")
@@ -153,13 +133,51 @@ def selfcheck(
     json: Json = False,
 ) -> int:
     """Plant networks with known actions on this machine, and find them again. Exit code 1 where one is missed."""
-    if identify and rewrite:
-        raise WrongUse("--identify and --rewrite are two selfchecks; run one after the other. Nothing was done.")
+    if identify + rewrite + laws > 1:
+        raise WrongUse(
+            "--identify, --rewrite and --laws are selfchecks of their own; run one after the other. Nothing was done."
+        )
+    if laws:
+        return run_laws_check(count or 100, seed=seed, as_json=json, workers=workers)
     if rewrite:
         return run_rewrite_check(count or 200, seed=seed, as_json=json, workers=workers)
     if identify:
         return run_identify_check(count or 300, seed=seed, as_json=json)
     return run_selfcheck(count or 600, full=full, seed=seed, workers=workers, as_json=json)
+
+
+@app.command(short_help="What gradient flow of a network conserves.")
+@exits.guarded
+def laws(
+    model: Annotated[str | None, typer.Argument(help="A model, as for audit; or --widths.")] = None,
+    *,
+    widths: Annotated[
+        str | None, typer.Option(metavar="N,N,..", help="Instead: widths of a fully connected network, as in 4,8,8,2.")
+    ] = None,
+    activation: Annotated[
+        str, typer.Option(metavar="NAME", help="Between its layers: relu, linear, t^2, ...")
+    ] = "relu",
+    bias: Annotated[bool, typer.Option("--bias", help="Its layers have biases.")] = False,
+    loss: Annotated[str, typer.Option(metavar="NAME", help="mse, cross_entropy, or any.")] = "mse",
+    training: Annotated[
+        bool, typer.Option("--training/--evaluation", help="Batch norm with the statistics of the batch, or its own.")
+    ] = True,
+    count: Annotated[
+        bool | None, typer.Option("--count/--no-count", help="How many there are.", show_default="where it is quick")
+    ] = None,
+    weights: Weights = None,
+    data: Data = None,
+    example: Example = None,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write the report there.")] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> int:
+    """Conservation laws by structure, with formulas, and how many there are. Exit code 0 where the laws listed are
+    proved to be all, or their number is; 2 where it is open.
+    """
+    words = Words(model or "", weights, tuple(data or ()), tuple(example or ()))
+    wish = Laws(words, widths, activation, bias, loss, training, count, seed, out, json)
+    return run_laws(wish)
 
 
 Box = Annotated[
@@ -299,6 +317,9 @@ def taps(
     """List the taps of a network, its latent spaces and their gauge groups."""
     words = Words(model, weights, tuple(data or ()), tuple(example or ()), _split(outputs), scale, max_samples=2)
     return run_taps(words, as_json=json)
+
+
+app.command(short_help="What is proved of the functions of a polynomial network.")(exits.guarded(variety))
 
 
 def _split(values: list[str] | None) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -37,19 +38,32 @@ def run_rewrite_check(count: int, *, seed: int, as_json: bool, workers: int | No
     from intertwiner.testing.rewrite_trial import rewrite_cells, rewrite_report, run_rewrite_trial
 
     start = time.perf_counter()
-    cells = list(rewrite_cells(count, seed))
-    seeds = range(seed, seed + count)
-    workers = min(os.cpu_count() or 1, 1 + count // PER_WORKER) if workers is None else workers
+    jobs = list(zip(rewrite_cells(count, seed), range(seed, seed + count), strict=True))
+    trials = _mapped(run_rewrite_trial, jobs, workers)
+    return _told(rewrite_report(trials, seed, time.perf_counter() - start), as_json)
+
+
+def run_laws_check(count: int, *, seed: int, as_json: bool, workers: int | None = None) -> int:
+    """0 where exactly the planted laws are found and every near miss is refuted, else 1."""
+    from intertwiner.testing.laws_trial import laws_jobs, laws_report, run_laws_trial
+
+    start = time.perf_counter()
+    trials = _mapped(run_laws_trial, list(laws_jobs(count, seed)), workers)
+    return _told(laws_report(trials, seed, time.perf_counter() - start), as_json)
+
+
+def _mapped(trial: Callable[..., Any], jobs: Sequence[tuple[Any, int]], workers: int | None) -> list[Any]:
+    """One trial per job, in several processes where there are enough of them."""
+    workers = min(os.cpu_count() or 1, 1 + len(jobs) // PER_WORKER) if workers is None else workers
     # Spawned, since torch's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) if workers > 1 else None
     try:
-        done = iter((pool.map if pool else map)(run_rewrite_trial, cells, seeds))
-        trials = [next(done) for _ in progress(cells, "selfcheck")]
+        done = iter((pool.map if pool else map)(trial, *zip(*jobs, strict=True)))
+        return [next(done) for _ in progress(jobs, "selfcheck")]
     finally:
         if pool is not None:
             pool.shutdown(cancel_futures=True)
-    return _told(rewrite_report(trials, seed, time.perf_counter() - start), as_json)
 
 
 def _one_thread() -> None:

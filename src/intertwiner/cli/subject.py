@@ -51,12 +51,14 @@ class Opened:
         data: What the library takes as data; None for noise.
         source: What reports call the data, "" for noise.
         note: What was done to the data.
+        model: The module, where it is one.
     """
 
     network: Network
     data: Any
     source: str
     note: str
+    model: Any = None
 
 
 def read_symmetry(
@@ -79,8 +81,12 @@ def read_symmetry(
         return whole.restricted(subgroup)
 
 
-def open_network(words: Words) -> Opened:
+def open_network(words: Words, *, any_mode: bool = False) -> Opened:
     """Load, trace, and read the data.
+
+    Args:
+        words: What the command line says.
+        any_mode: Put a module that is in training mode into evaluation mode, instead of refusing it.
 
     Raises:
         IntertwinerError: Everything that can be refused before anything is computed.
@@ -100,6 +106,8 @@ def open_network(words: Words) -> Opened:
         raise WrongUse("--scale is for data, and there is no --data")
     with blamed(words.model):
         model = load_model(words.model, words.weights)
+    if any_mode and not isinstance(model, ExportedProgram):
+        model.eval()
     data = batches_of(code[0]) if code else None
     label = words.model if names_code(words.model) else Path(words.model).resolve().stem
     source = ", ".join(words.data)
@@ -126,7 +134,7 @@ def open_network(words: Words) -> Opened:
                 f"the shape of the input of {words.model} is not known: give --data, or --example 1x28x28 "
                 "(one sample, without the batch) to use noise"
             )
-    return Opened(_trace(model, example, words, label), data, source, note)
+    return Opened(_trace(model, example, words, label), data, source, note, model)
 
 
 def _trace(model: Any, example: Any, words: Words, label: str) -> Network:

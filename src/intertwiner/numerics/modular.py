@@ -17,6 +17,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from intertwiner.errors import NonFiniteWeights, WrongUse
+from intertwiner.numerics.rational import rational
 
 FAST_PRIME = 8388593
 """The largest prime below 2^23: sums of 512 products are exact without a split, so matrix products cost half."""
@@ -196,11 +197,4 @@ class Modulus:
             >>> field.rational(field.fraction(Fraction(-3, 7)))
             Fraction(-3, 7)
         """
-        bound = int((self.prime / 2) ** 0.5) if bound is None else bound
-        r0, r1, t0, t1 = self.prime, int(residue) % self.prime, 0, 1
-        while r1 > bound:
-            q = r0 // r1
-            r0, r1, t0, t1 = r1, r0 - q * r1, t1, t0 - q * t1
-        if t1 == 0 or abs(t1) > bound:
-            return None
-        return Fraction(r1, t1)
+        return rational(int(residue), self.prime, bound)

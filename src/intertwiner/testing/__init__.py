@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from intertwiner.testing.assertions import Defect, assert_equivariant, assert_same_function, replay
 from intertwiner.testing.identify_check import IdentifyCheckReport, selfcheck_identify
+from intertwiner.testing.laws_trial import LawsReport, laws_selfcheck
 from intertwiner.testing.planted import Cell, Planted, planted_network
 from intertwiner.testing.selfcheck import SelfcheckReport, selfcheck
 
@@ -23,6 +24,8 @@ __all__ = [
     "SelfcheckReport",
     "selfcheck_identify",
     "IdentifyCheckReport",
+    "laws_selfcheck",
+    "LawsReport",
 ]
 
 

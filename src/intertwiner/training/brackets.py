@@ -17,17 +17,16 @@ from numpy import ndarray
 from intertwiner.errors import WrongUse
 from intertwiner.numerics.modular import Modulus
 from intertwiner.numerics.seeds import rng
-from intertwiner.training.chain import Chain
-from intertwiner.training.potentials import Potentials, draw, gradients, hessian
+from intertwiner.training.reparametrisation import Drawn, Reparametrisation
 
 
 def brackets(
-    chain: Chain, point: Float[ndarray, " D"], field: Modulus, *, depth: int, seed: int = 0
+    phi: Reparametrisation, point: Float[ndarray, " D"], field: Modulus, *, depth: int, seed: int = 0
 ) -> Float[ndarray, "fields D"]:
     """Elements of Lie(V) at a point, with up to ``depth`` brackets nested in one another.
 
     Args:
-        chain: The network.
+        phi: The model as its reparametrisation: a chain, a circuit.
         point: Residues of the parameters.
         field: The modulus, its prime above ``depth``.
         depth: The power of t that is looked at; 0 gives the fields of V themselves.
@@ -45,6 +44,7 @@ def brackets(
     Example:
         Two layers of width one: a single field, whose brackets vanish.
 
+        >>> from intertwiner.training import Chain
         >>> chain, point = Chain((1, 1, 1)), np.array([2.0, 3.0])
         >>> [bool(brackets(chain, point, Modulus(), depth=n).any()) for n in range(3)]
         [True, False, False]
@@ -56,32 +56,32 @@ def brackets(
         )
     random = rng(seed)
     # D random fields do for all of V: a linear map to D dimensions has its full rank on a generic subspace that large.
-    fields = draw(chain, min(chain.dimension, chain.parameters), field, random)
-    controls = [draw(chain, 1, field, random) for _ in range(depth)]
+    fields = phi.draw(min(phi.dimension, phi.parameters), field, random)
+    controls = [phi.draw(1, field, random) for _ in range(depth)]
     return _derivative(fields, controls, _curve(controls, point, field), field)
 
 
-def _curve(controls: list[Potentials], point: Float[ndarray, " D"], field: Modulus) -> Float[ndarray, "orders D"]:
+def _curve(controls: list[Drawn], point: Float[ndarray, " D"], field: Modulus) -> Float[ndarray, "orders D"]:
     """Taylor coefficients of the curve of ``X_t = sum_i t^i grad(control_i)``, one more than there are controls."""
     theta = np.zeros((len(controls) + 1, len(point)))
     theta[0] = point
     for n in range(len(controls)):
-        speed = sum(gradients(controls[i], theta[: n - i + 1], field)[n - i, 0] for i in range(n + 1))
+        speed = sum(controls[i].gradients(theta[: n - i + 1], field)[n - i, 0] for i in range(n + 1))
         theta[n + 1] = field.mul(field.reduce(np.asarray(speed)), field.inverse(n + 1))
     return theta
 
 
 def _derivative(
-    fields: Potentials, controls: list[Potentials], theta: Float[ndarray, "orders D"], field: Modulus
+    fields: Drawn, controls: list[Drawn], theta: Float[ndarray, "orders D"], field: Modulus
 ) -> Float[ndarray, "fields D"]:
     """``(d/dt - A)^n Y`` at 0 for every field Y, n the number of controls."""
     steps = len(controls)
-    rows = gradients(fields, theta, field)
+    rows = fields.gradients(theta, field)
     if not steps:
         return rows[0]
     slope = np.zeros((steps, theta.shape[1], theta.shape[1]))
     for i, control in enumerate(controls):
-        slope[i:] += hessian(control, theta[: steps - i], field)
+        slope[i:] += control.hessian(theta[: steps - i], field)
     slope = field.reduce(slope)
     for left in range(steps, 0, -1):
         # A is symmetric, so rows may be multiplied from the right.

@@ -18,11 +18,10 @@ from jaxtyping import Int
 from numpy import ndarray
 
 from intertwiner.errors import WrongUse
+from intertwiner.numerics.modular import Modulus
+from intertwiner.training.potentials import ONE, ZERO, Potentials, residues
 
 ACTIVATIONS = ("linear", "relu")
-
-ZERO, ONE = -2, -1
-"""Entries of a matrix that are no parameters."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +97,21 @@ class Chain:
                 numbers[fan_out, fan_in] = ONE
             out.append(numbers)
         return tuple(out)
+
+    def draw(self, count: int, field: Modulus, random: np.random.Generator) -> Potentials:
+        """Random functions ``<c, phi>``: every one in the span of phi, every element of the span a sum of such.
+
+        Example:
+            >>> from intertwiner.numerics.seeds import rng
+            >>> Chain((2, 3, 1), "relu").draw(4, Modulus(), rng(0)).gradients(np.ones((1, 9)), Modulus()).shape
+            (1, 4, 9)
+        """
+        inputs = self.widths[0] + self.bias
+        if self.activation == "linear":
+            ends = residues((count, self.widths[-1], inputs), field, random)
+            return Potentials(self.matrices, None, ends, np.eye(inputs))
+        masks = tuple(residues((count, *numbers.shape), field, random) for numbers in self.matrices)
+        return Potentials(self.matrices, masks, np.ones((1, self.widths[-1], 1)), np.ones((inputs, 1)))
 
     def __str__(self) -> str:
         return f"{self.activation} network {self.widths}{' with biases' if self.bias else ''}"

@@ -1,15 +1,14 @@
 r"""How many independent quantities gradient flow conserves: ``D - dim Lie(V)(theta)``, enclosed modulo p.
 
-Below: the known laws, and those of a thin stretch of linear layers (``thin.py``), are conserved by a theorem, and the
-rank of their gradients modulo p never exceeds the true one. Above: the rank modulo p of elements of the Lie algebra of
-the gradient fields at a random point never exceeds its dimension at generic parameters. Where both meet, the count is
-proved, whatever the random numbers were. A rank that has stopped growing proves nothing by itself. The theorem, by
-Frobenius: [Marcotte, Gribonval, Peyre 2023, sec. 3].
+Below: laws that are conserved by a theorem; the rank of their gradients modulo p never exceeds the true one. Above: the
+rank modulo p of elements of the Lie algebra of the gradient fields at a random point never exceeds its dimension at
+generic parameters. Where both meet, the count is proved, whatever the random numbers were. A rank that has stopped
+growing proves nothing by itself. The theorem, by Frobenius: [Marcotte, Gribonval, Peyre 2023, sec. 3].
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -23,10 +22,8 @@ from intertwiner.numerics.modular import PRIMES, Modulus
 from intertwiner.numerics.modular_echelon import Echelon
 from intertwiner.numerics.seeds import rng
 from intertwiner.training.brackets import brackets
-from intertwiner.training.chain import Chain
-from intertwiner.training.laws import Law, known_laws, law_gradients, rates
 from intertwiner.training.potentials import residues
-from intertwiner.training.thin import thin_gradients, thin_stretch
+from intertwiner.training.reparametrisation import Reparametrisation
 from intertwiner.verdict import Kind, Verdict
 
 MOST_PARAMETERS = 3000
@@ -41,7 +38,30 @@ CURVES = 32
 APART = 1 << 20
 """Keeps the seeds of curves apart from those of points."""
 
+RATES = 8
+"""Random fields that every known law is tried on."""
+
 THEOREM = "conserved functions of gradient flow [Marcotte, Gribonval, Peyre 2023, sec. 3]"
+
+Gradients = Callable[[Float[ndarray, " D"], Modulus], Float[ndarray, "laws D"]]
+"""Gradients of conserved functions at residues of the parameters, one row per function."""
+
+
+@dataclass(frozen=True, eq=False)
+class Certain:
+    """Functions that a theorem says are conserved.
+
+    Args:
+        gradients: The gradients of the known laws.
+        names: A formula per law, for messages; may be shorter than the laws.
+        further: Gradients of further conserved functions that are no known laws, or None.
+        because: Why the further ones are conserved, to follow "and n more".
+    """
+
+    gradients: Gradients
+    names: Sequence[str] = ()
+    further: Gradients | None = None
+    because: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,7 +69,8 @@ class ConservationCount:
     """The number of independent conserved functions of gradient flow, or bounds on it.
 
     Args:
-        chain: The network.
+        network: What was counted, in words.
+        parameters: Number of parameters D.
         known: Independent laws among those that the structure gives.
         least: Number of independent laws that there are for certain, those of a thin stretch included.
         most: Number that cannot be exceeded, ``D - rank``.
@@ -60,7 +81,8 @@ class ConservationCount:
         seconds: Wall-clock time; not compared.
     """
 
-    chain: Chain
+    network: str
+    parameters: int
     known: int
     least: int
     most: int
@@ -69,11 +91,6 @@ class ConservationCount:
     seed: int
     verdict: Verdict
     seconds: float = field(compare=False)
-
-    @property
-    def parameters(self) -> int:
-        """Number of parameters D."""
-        return self.chain.parameters
 
     @property
     def bracket_rank(self) -> int:
@@ -88,9 +105,8 @@ class ConservationCount:
     def to_json(self) -> dict[str, Any]:
         """The record as plain values."""
         return {
-            "widths": list(self.chain.widths),
-            "activation": self.chain.activation,
-            "bias": self.chain.bias,
+            "network": self.network,
+            "parameters": self.parameters,
             "known": self.known,
             "least": self.least,
             "most": self.most,
@@ -105,88 +121,89 @@ class ConservationCount:
     def from_json(cls, record: Mapping[str, Any]) -> ConservationCount:
         """The record that ``to_json`` wrote."""
         fields = dict(record)
-        chain = Chain(tuple(fields.pop("widths")), fields.pop("activation"), fields.pop("bias"))
         fields["ranks"] = tuple(tuple(row) for row in fields["ranks"])
         fields["primes"] = tuple(fields["primes"])
         fields["verdict"] = Verdict.from_json(fields["verdict"])
-        return cls(chain=chain, **fields)
+        return cls(**fields)
 
     def __str__(self) -> str:
         number = str(self.least) if self.laws is not None else f"{self.least} to {self.most}"
         return (
-            f"{self.chain}: {number} independent conserved functions of {self.parameters} parameters, "
+            f"{self.network}: {number} independent conserved functions of {self.parameters} parameters, "
             f"{self.known} known by structure; {self.verdict.kind}"
         )
 
 
-def count_laws(
-    widths: Sequence[int],
-    activation: str = "linear",
+def count_conserved(
+    phi: Reparametrisation,
+    certain: Certain,
     *,
-    bias: bool = False,
     depth: int = 8,
     primes: Sequence[int] = PRIMES,
     seed: int = 0,
+    assumed: Mapping[str, str] | None = None,
 ) -> ConservationCount:
-    r"""Count the independent conserved functions of a fully connected network under plain gradient flow.
-
-    The loss is any smooth function of the outputs on a data set without symmetry; parameters are generic. No momentum,
-    weight decay or adaptive step sizes.
+    r"""Count the independent functions that every gradient flow of ``l(phi(theta))`` conserves, l any smooth function.
 
     Args:
-        widths: Input, hidden and output widths.
-        activation: ``"linear"`` or ``"relu"``.
-        bias: Whether the layers have biases.
+        phi: The model as its reparametrisation.
+        certain: What is conserved by a theorem. That it is conserved is the caller's claim; it is tried on random
+            fields, not proved here.
         depth: Most brackets nested in one another that are tried.
         primes: Odd primes below 2^26 and above ``depth``; each gets its own point, fields and curve.
         seed: Decides all random numbers.
+        assumed: Hypotheses for the verdict besides plain gradient flow and generic parameters.
 
     Returns:
         The count with its certificate, or both bounds where they do not meet.
 
     Raises:
-        WrongUse: For widths, an activation, a depth, primes or a seed that are no such thing, or more parameters than
-            ``MOST_PARAMETERS``.
-        Contradiction: A bug in the library: a known law is not conserved, or the bounds cross.
+        WrongUse: For a depth, primes or a seed that are no such thing, or more than ``MOST_PARAMETERS``.
+        Contradiction: A known law is not conserved, or the bounds cross.
 
     Cost:
-        Per prime, curve and depth n, ``n^2 / 2`` products of D x D matrices, and an elimination in ``D^3``.
+        Per prime, curve and depth n, ``n^2 / 2`` products of D x D matrices, n Hessians, and an elimination in ``D^3``.
 
     Example:
-        >>> print(count_laws((2, 3, 2)))
-        linear network (2, 3, 2): 6 independent conserved functions of 12 parameters, 6 known by structure; PROVED
-        >>> count_laws((2, 2, 1), "relu", bias=True).laws
-        2
+        Two parameters that enter by their product: ``w_2^2 - w_1^2`` is conserved.
+
+        >>> from intertwiner.training import Chain
+        >>> law = Certain(lambda theta, field: field.reduce(np.array([[-theta[0], theta[1]]])))
+        >>> count_conserved(Chain((1, 1, 1)), law).laws
+        1
     """
     start = perf_counter()
-    chain = Chain(tuple(widths), activation, bias)
-    _check(chain, depth, primes, seed)
-    laws = known_laws(chain)
+    check_count(phi, depth, primes, seed)
     known, least, ranks = 0, 0, []
     for k, prime in enumerate(primes):
         modulus, draw = Modulus(prime), seed * len(primes) + k
-        point = residues((chain.parameters,), modulus, rng(draw))
-        bounds = _certain(chain, laws, point, modulus, seed=draw)
+        point = residues((phi.parameters,), modulus, rng(draw))
+        bounds = certain_ranks(phi, certain, point, modulus, seed=draw)
         known, least = max(known, bounds[0]), max(least, bounds[1])
-        ranks.append(_bracket_ranks(chain, point, modulus, depth=depth, enough=chain.parameters - least, seed=draw))
-    most = chain.parameters - max(row[-1] for row in ranks)
+        ranks.append(bracket_ranks(phi, point, modulus, depth=depth, enough=phi.parameters - least, seed=draw))
+    most = phi.parameters - max(row[-1] for row in ranks)
     if least > most:
         raise Contradiction(
-            f"{least} laws of the {chain} are certain, and no more than {most} possible. "
+            f"{least} laws of the {phi} are certain, and no more than {most} possible. "
             "Please report this. Nothing was counted."
         )
-    verdict = _verdict(chain, known, least, most)
+    verdict = _verdict(phi, certain, (known, least, most), assumed or {})
     return ConservationCount(
-        chain, known, least, most, tuple(ranks), tuple(primes), seed, verdict, perf_counter() - start
+        str(phi), phi.parameters, known, least, most, tuple(ranks), tuple(primes), seed, verdict, perf_counter() - start
     )
 
 
-def _check(chain: Chain, depth: int, primes: Sequence[int], seed: int) -> None:
-    if chain.parameters > MOST_PARAMETERS:
+def check_count(phi: Reparametrisation, depth: int, primes: Sequence[int], seed: int) -> None:
+    """Refuse what cannot be counted before anything is.
+
+    Raises:
+        WrongUse: For a depth, primes or a seed that are no such thing, or more than ``MOST_PARAMETERS``.
+    """
+    if phi.parameters > MOST_PARAMETERS:
         raise WrongUse(
-            f"the {chain} has {chain.parameters} parameters, the bound is {MOST_PARAMETERS}: its matrices would take "
-            f"about {10 * 8 * chain.parameters**2 / 1e9:.1f} GB. Next step: count a narrower network of the same "
-            "depth; known_laws works at any size. Nothing was computed."
+            f"the {phi} has {phi.parameters} parameters, the bound is {MOST_PARAMETERS}: its matrices would take "
+            f"about {10 * 8 * phi.parameters**2 / 1e9:.1f} GB. Next step: count a narrower network of the same "
+            "depth; the known laws are there at any size. Nothing was computed."
         )
     if seed < 0:
         raise WrongUse(f"a seed is a whole number of at least 0, got {seed}. Nothing was computed.")
@@ -197,32 +214,43 @@ def _check(chain: Chain, depth: int, primes: Sequence[int], seed: int) -> None:
         )
 
 
-def _certain(
-    chain: Chain, laws: Sequence[Law], point: Float[ndarray, " D"], modulus: Modulus, *, seed: int
+def certain_ranks(
+    phi: Reparametrisation, certain: Certain, point: Float[ndarray, " D"], modulus: Modulus, *, seed: int
 ) -> tuple[int, int]:
-    """Rank of the known laws at the point, and of these with the laws of the thin stretch."""
-    changing = np.flatnonzero(rates(laws, chain, modulus, seed=seed).any(axis=1))
+    """Rank of the known laws at the point, and of these with the further ones."""
+    rows = certain.gradients(point, modulus)
+    if rows.ndim != 2 or rows.shape[1] != phi.parameters:
+        raise WrongUse(
+            f"gradients of laws of the {phi} are rows of {phi.parameters} numbers, got the shape {rows.shape}. "
+            "Usual cause: another order or selection of parameters. Nothing was counted."
+        )
+    # An offset: the first fields of the brackets are drawn from the seed itself.
+    flow = phi.draw(RATES, modulus, rng(APART * (seed + 1) - 1)).gradients(point[None], modulus)[0]
+    changing = np.flatnonzero(modulus.matmul(rows, flow.T).any(axis=1))
     if len(changing):
+        k = int(changing[0])
+        name = certain.names[k] if k < len(certain.names) else f"known law {k}"
         raise Contradiction(
-            f"{laws[changing[0]].formula} is not conserved by the {chain}, modulo {modulus.prime}, seed {seed}. "
+            f"{name} is not conserved by the {phi}, modulo {modulus.prime}, seed {seed}. "
             "Please report this. Nothing was counted."
         )
-    space = Echelon(chain.parameters, modulus)
-    space.add(law_gradients(laws, point, modulus))
+    space = Echelon(phi.parameters, modulus)
+    space.add(rows)
     known = space.rank
-    space.add(thin_gradients(chain, point, modulus))
+    if certain.further is not None:
+        space.add(certain.further(point, modulus))
     return known, space.rank
 
 
-def _bracket_ranks(
-    chain: Chain, point: Float[ndarray, " D"], modulus: Modulus, *, depth: int, enough: int, seed: int
+def bracket_ranks(
+    phi: Reparametrisation, point: Float[ndarray, " D"], modulus: Modulus, *, depth: int, enough: int, seed: int
 ) -> tuple[int, ...]:
-    """Rank after every depth of nesting, until it is enough or has stood still."""
-    space, ranks = Echelon(chain.parameters, modulus), []
+    """Rank of the brackets at a point after every depth of nesting, until it is enough or has stood still."""
+    space, ranks = Echelon(phi.parameters, modulus), []
     for nested in range(depth + 1):
         # The fields at the point need no second draw: there are as many as phi has entries, or as there are dimensions.
         for curve in range(CURVES if nested else 1):
-            grown = space.add(brackets(chain, point, modulus, depth=nested, seed=APART * (seed + 1) + curve))
+            grown = space.add(brackets(phi, point, modulus, depth=nested, seed=APART * (seed + 1) + curve))
             if not grown or space.rank >= enough:
                 break
         ranks.append(space.rank)
@@ -231,29 +259,28 @@ def _bracket_ranks(
     return tuple(ranks)
 
 
-def _verdict(chain: Chain, known: int, least: int, most: int) -> Verdict:
-    stretch = thin_stretch(chain)
-    further = ""
-    if stretch is not None and least > known:
-        further = (
-            f" and {least - known} more by the layers {stretch[0] + 1} to {stretch[1]}, which move along one curve"
-        )
+def _verdict(
+    phi: Reparametrisation, certain: Certain, bounds: tuple[int, int, int], assumed: Mapping[str, str]
+) -> Verdict:
+    known, least, most = bounds
+    further = f" and {least - known} more {certain.because}" if least > known else ""
     if least < most:
         return Verdict(
             Kind.UNDECIDED,
-            f"the {chain} has at least {least} and at most {most} independent conserved functions",
+            f"the {phi} has at least {least} and at most {most} independent conserved functions",
             f"{known} known laws are independent{further}, and brackets as far as they were taken have rank "
-            f"{chain.parameters - most} of {chain.parameters}: a rank that stands still proves nothing",
+            f"{phi.parameters - most} of {phi.parameters}: a rank that stands still proves nothing",
         )
     return Verdict(
         Kind.PROVED,
-        f"the {chain} has exactly {least} independent conserved functions at generic parameters",
-        f"{known} known laws are independent{further}, and brackets have rank {chain.parameters - most}: together the "
-        f"{chain.parameters} parameters",
+        f"the {phi} has exactly {least} independent conserved functions at generic parameters",
+        f"{known} known laws are independent{further}, and brackets have rank {phi.parameters - most}: together the "
+        f"{phi.parameters} parameters",
         exact=True,
         theorem=THEOREM,
         hypotheses={
             "plain gradient flow, loss and data without symmetry": "assumed",
             "generic parameters, where the dimension of the Lie algebra is locally constant": "assumed",
+            **assumed,
         },
     )

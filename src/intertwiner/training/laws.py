@@ -20,7 +20,7 @@ from intertwiner.numerics.modular import Modulus
 from intertwiner.numerics.modular_echelon import rank_of_residues
 from intertwiner.numerics.seeds import rng
 from intertwiner.training.chain import Chain
-from intertwiner.training.potentials import draw, gradients, residues
+from intertwiner.training.potentials import residues
 
 
 @dataclass(frozen=True)
@@ -176,5 +176,5 @@ def rates(
     """
     random = rng(seed)
     theta = residues((chain.parameters,), field, random)
-    flow = gradients(draw(chain, fields, field, random), theta[None], field)[0]
+    flow = chain.draw(fields, field, random).gradients(theta[None], field)[0]
     return field.matmul(law_gradients(laws, theta, field), flow.T)

@@ -15,52 +15,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from intertwiner.numerics.modular import Modulus
-from intertwiner.training.chain import ONE, Chain
+
+ZERO, ONE = -2, -1
+"""Entries of a matrix that are no parameters."""
 
 Series = Float[ndarray, "orders *rest"]
-
-
-@dataclass(frozen=True, eq=False)
-class Potentials:
-    """Several functions ``<c, phi>`` of one chain.
-
-    Args:
-        chain: The network.
-        masks: The factors a, one array ``(count, out, in)`` per layer; None for linear chains, where they are 1.
-        ends: The coefficients C, ``(count, d_L, e)``; a count of 1 stands for all.
-        start: The matrix E, ``(d_0 [+ 1], e)``.
-    """
-
-    chain: Chain
-    masks: tuple[Float[ndarray, "count out in"], ...] | None
-    ends: Float[ndarray, "count out e"]
-    start: Float[ndarray, "in e"]
 
 
 def residues(shape: tuple[int, ...], field: Modulus, random: np.random.Generator) -> Float[ndarray, "..."]:
     """Uniformly random residues."""
     half = field.prime // 2
     return random.integers(-half, half + 1, size=shape).astype(np.float64)
-
-
-def draw(chain: Chain, count: int, field: Modulus, random: np.random.Generator) -> Potentials:
-    """Random potentials: every one in the span of phi, every element of the span a sum of such.
-
-    Example:
-        >>> from intertwiner.numerics.seeds import rng
-        >>> drawn = draw(Chain((2, 3, 1), "relu"), 4, Modulus(), rng(0))
-        >>> gradients(drawn, np.ones((1, 9)), Modulus()).shape
-        (1, 4, 9)
-    """
-    inputs = chain.widths[0] + chain.bias
-    if chain.activation == "linear":
-        return Potentials(chain, None, residues((count, chain.widths[-1], inputs), field, random), np.eye(inputs))
-    masks = tuple(residues((count, *numbers.shape), field, random) for numbers in chain.matrices)
-    return Potentials(chain, masks, np.ones((1, chain.widths[-1], 1)), np.ones((inputs, 1)))
 
 
 def product(a: Series, b: Series, field: Modulus) -> Series:
@@ -85,109 +54,118 @@ def constant(value: Float[ndarray, "*rest"], orders: int) -> Series:
     return out
 
 
-def _factors(potentials: Potentials, theta: Float[ndarray, "orders D"], field: Modulus) -> list[Series]:
-    """The matrices ``M_l`` along the curve, ``(orders, count, out, in)``."""
-    out = []
-    for layer, numbers in enumerate(potentials.chain.matrices):
-        values = np.where(numbers >= 0, theta[:, numbers], 0.0)
-        values[0][numbers == ONE] = 1.0
-        values = values[:, None]
-        out.append(values if potentials.masks is None else field.mul(potentials.masks[layer], values))
-    return out
-
-
-def _passes(potentials: Potentials, factors: list[Series], field: Modulus) -> tuple[list[Series], list[Series]]:
-    """What comes into every layer from the start, and what comes back to its output from the end."""
-    orders = len(factors[0])
-    forward, backward = [constant(potentials.start[None], orders)], [constant(potentials.ends, orders)]
-    for matrix in factors[:-1]:
-        forward.append(product(matrix, forward[-1], field))
-    for matrix in factors[:0:-1]:
-        backward.append(product(matrix.swapaxes(-1, -2), backward[-1], field))
-    return forward, backward[::-1]
-
-
-def gradients(
-    potentials: Potentials, theta: Float[ndarray, "orders D"], field: Modulus
-) -> Float[ndarray, "orders count D"]:
-    """The gradients of the potentials along a curve.
+@dataclass(frozen=True, eq=False)
+class Potentials:
+    """Several functions ``<c, phi>`` of one chain.
 
     Args:
-        potentials: ``count`` functions.
-        theta: The curve.
-        field: The modulus.
-
-    Returns:
-        As many Taylor coefficients as the curve has.
-
-    Cost:
-        One forward and one backward pass per function, times ``orders^2 / 2``.
-
-    Example:
-        The gradient of ``w_2 w_1`` at (2, 3), by the definition:
-
-        >>> one = Potentials(Chain((1, 1, 1)), None, np.ones((1, 1, 1)), np.eye(1))
-        >>> gradients(one, np.array([[2.0, 3.0]]), Modulus())
-        array([[[3., 2.]]])
+        matrices: The number of every entry of every matrix, first layer first; ``ZERO`` and ``ONE`` where it is fixed.
+        masks: The factors a, one array ``(count, out, in)`` per layer; None for linear chains, where they are 1.
+        ends: The coefficients C, ``(count, d_L, e)``; a count of 1 stands for all.
+        start: The matrix E, ``(d_0 [+ 1], e)``.
     """
-    factors = _factors(potentials, theta, field)
-    forward, backward = _passes(potentials, factors, field)
-    count = len(potentials.ends) if potentials.masks is None else len(potentials.masks[0])
-    out = np.empty((len(theta), count, theta.shape[1]))
-    for layer, numbers in enumerate(potentials.chain.matrices):
-        entries = product(backward[layer], forward[layer].swapaxes(-1, -2), field)
-        if potentials.masks is not None:
-            entries = field.mul(entries, potentials.masks[layer])
-        free = numbers >= 0
-        out[..., numbers[free]] = entries[..., free]
-    return out
 
+    matrices: tuple[Int[ndarray, "out in"], ...]
+    masks: tuple[Float[ndarray, "count out in"], ...] | None
+    ends: Float[ndarray, "count out e"]
+    start: Float[ndarray, "in e"]
 
-def hessian(potential: Potentials, theta: Float[ndarray, "orders D"], field: Modulus) -> Float[ndarray, "orders D D"]:
-    """The Hessian of a single potential along a curve.
+    def _factors(self, theta: Float[ndarray, "orders D"], field: Modulus) -> list[Series]:
+        """The matrices ``M_l`` along the curve, ``(orders, count, out, in)``."""
+        out = []
+        for layer, numbers in enumerate(self.matrices):
+            values = np.where(numbers >= 0, theta[:, numbers], 0.0)
+            values[0][numbers == ONE] = 1.0
+            values = values[:, None]
+            out.append(values if self.masks is None else field.mul(self.masks[layer], values))
+        return out
 
-    Cost:
-        ``orders^2 / 2`` products of D x D numbers, entry by entry.
+    def _passes(self, factors: list[Series], field: Modulus) -> tuple[list[Series], list[Series]]:
+        """What comes into every layer from the start, and what comes back to its output from the end."""
+        orders = len(factors[0])
+        forward, backward = [constant(self.start[None], orders)], [constant(self.ends, orders)]
+        for matrix in factors[:-1]:
+            forward.append(product(matrix, forward[-1], field))
+        for matrix in factors[:0:-1]:
+            backward.append(product(matrix.swapaxes(-1, -2), backward[-1], field))
+        return forward, backward[::-1]
 
-    Example:
-        >>> one = Potentials(Chain((1, 1, 1)), None, np.ones((1, 1, 1)), np.eye(1))
-        >>> hessian(one, np.array([[2.0, 3.0]]), Modulus())
-        array([[[0., 1.],
-                [1., 0.]]])
-    """
-    factors = _factors(potential, theta, field)
-    forward, backward = ([s[:, 0] for s in side] for side in _passes(potential, factors, field))
-    orders, size = theta.shape
-    out = np.zeros((orders, size, size))
-    for low in range(potential.chain.depth):
-        between = constant(np.eye(factors[low].shape[-2]), orders)
-        for high in range(low + 1, potential.chain.depth):
-            if high > low + 1:
-                between = product(factors[high - 1][:, 0], between, field)
-            outer = product(backward[high], forward[low].swapaxes(-1, -2), field)
-            _fill(out, potential, (high, low), (between, outer), field)
-    return out
+    def gradients(self, theta: Float[ndarray, "orders D"], field: Modulus) -> Float[ndarray, "orders count D"]:
+        """The gradients of the potentials along a curve.
 
+        Args:
+            theta: The curve.
+            field: The modulus.
 
-def _fill(
-    out: Float[ndarray, "orders D D"],
-    potential: Potentials,
-    layers: tuple[int, int],
-    parts: tuple[Series, Series],
-    field: Modulus,
-) -> None:
-    """The two blocks of the Hessian between two layers, from their two matrix factors."""
-    high, low = (potential.chain.matrices[layer] for layer in layers)
-    (k, l), (i, j) = np.nonzero(high >= 0), np.nonzero(low >= 0)
-    between, outer = parts
-    alive = [bool(term.any()) for term in between]
-    for n in range(len(out)):
-        block = np.zeros((len(k), len(i)))
-        for m in (m for m in range(n + 1) if alive[m]):
-            block += field.mul(between[m][np.ix_(l, i)], outer[n - m][np.ix_(k, j)])
-        block = field.reduce(block)
-        if potential.masks is not None:
-            block = field.mul(block, potential.masks[layers[0]][0, k, l][:, None])
-            block = field.mul(block, potential.masks[layers[1]][0, i, j])
-        out[n][np.ix_(high[k, l], low[i, j])] = block
-        out[n][np.ix_(low[i, j], high[k, l])] = block.T
+        Returns:
+            As many Taylor coefficients as the curve has.
+
+        Cost:
+            One forward and one backward pass per function, times ``orders^2 / 2``.
+
+        Example:
+            The gradient of ``w_2 w_1`` at (2, 3), by the definition:
+
+            >>> one = Potentials((np.array([[0]]), np.array([[1]])), None, np.ones((1, 1, 1)), np.eye(1))
+            >>> one.gradients(np.array([[2.0, 3.0]]), Modulus())
+            array([[[3., 2.]]])
+        """
+        factors = self._factors(theta, field)
+        forward, backward = self._passes(factors, field)
+        count = len(self.ends) if self.masks is None else len(self.masks[0])
+        out = np.empty((len(theta), count, theta.shape[1]))
+        for layer, numbers in enumerate(self.matrices):
+            entries = product(backward[layer], forward[layer].swapaxes(-1, -2), field)
+            if self.masks is not None:
+                entries = field.mul(entries, self.masks[layer])
+            free = numbers >= 0
+            out[..., numbers[free]] = entries[..., free]
+        return out
+
+    def hessian(self, theta: Float[ndarray, "orders D"], field: Modulus) -> Float[ndarray, "orders D D"]:
+        """The Hessian of a single potential along a curve.
+
+        Cost:
+            ``orders^2 / 2`` products of D x D numbers, entry by entry.
+
+        Example:
+            >>> one = Potentials((np.array([[0]]), np.array([[1]])), None, np.ones((1, 1, 1)), np.eye(1))
+            >>> one.hessian(np.array([[2.0, 3.0]]), Modulus())
+            array([[[0., 1.],
+                    [1., 0.]]])
+        """
+        factors = self._factors(theta, field)
+        forward, backward = ([s[:, 0] for s in side] for side in self._passes(factors, field))
+        orders, size = theta.shape
+        out = np.zeros((orders, size, size))
+        for low in range(len(self.matrices)):
+            between = constant(np.eye(factors[low].shape[-2]), orders)
+            for high in range(low + 1, len(self.matrices)):
+                if high > low + 1:
+                    between = product(factors[high - 1][:, 0], between, field)
+                outer = product(backward[high], forward[low].swapaxes(-1, -2), field)
+                self._fill(out, (high, low), (between, outer), field)
+        return out
+
+    def _fill(
+        self,
+        out: Float[ndarray, "orders D D"],
+        layers: tuple[int, int],
+        parts: tuple[Series, Series],
+        field: Modulus,
+    ) -> None:
+        """The two blocks of the Hessian between two layers, from their two matrix factors."""
+        high, low = (self.matrices[layer] for layer in layers)
+        (k, l), (i, j) = np.nonzero(high >= 0), np.nonzero(low >= 0)
+        between, outer = parts
+        alive = [bool(term.any()) for term in between]
+        for n in range(len(out)):
+            block = np.zeros((len(k), len(i)))
+            for m in (m for m in range(n + 1) if alive[m]):
+                block += field.mul(between[m][np.ix_(l, i)], outer[n - m][np.ix_(k, j)])
+            block = field.reduce(block)
+            if self.masks is not None:
+                block = field.mul(block, self.masks[layers[0]][0, k, l][:, None])
+                block = field.mul(block, self.masks[layers[1]][0, i, j])
+            out[n][np.ix_(high[k, l], low[i, j])] = block
+            out[n][np.ix_(low[i, j], high[k, l])] = block.T
