@@ -86,6 +86,7 @@ def test_reduced_rows_depend_on_the_span_only() -> None:
     np.testing.assert_array_equal(one[0], other[0])
     np.testing.assert_array_equal(one[0][:, :3], np.eye(3))
     assert reduced_rows(np.array([[0.0, 2.0, 4.0]]), 7)[1] == [1]
+    assert reduced_rows(np.array([[1.0, 6.0]]), 7)[0].tolist() == [[1.0, -1.0]]  # residues as everywhere: the least
     assert reduced_rows(np.zeros((0, 3)), 7)[1] == [] and reduced_rows(np.zeros((2, 3)), 7)[0].shape == (0, 3)
 
 

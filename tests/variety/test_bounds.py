@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 
+from intertwiner.numerics.modular import Modulus
+from intertwiner.numerics.modular_echelon import rank_of_residues
 from intertwiner.variety import Architecture, generic_rank, monomial, neurovariety, upper_bound
 from intertwiner.variety.bounds import GLUING
 from intertwiner.variety.powers import EXCEPTIONS, power_sums
@@ -48,6 +51,24 @@ def test_several_outputs_with_a_defect(n: int, m: int, k: int, r: int, lost: int
     for other in (m - 1, m + 1):
         assert power_sums(n, other, k, r) is None
         assert upper_bound(Architecture((n, other, k), monomial(r))).value == rank_of(n, other, k, r)
+
+
+def crossed(matrices: list[np.ndarray]) -> np.ndarray:
+    """Symmetric matrices in place of the entries of a vector in its cross product."""
+    a, b, c = matrices
+    zero = np.zeros_like(a)
+    return np.block([[zero, -c, b], [c, zero, -a], [-b, a, zero]])
+
+
+@pytest.mark.parametrize("n", [2, 4, 6])
+def test_the_determinant_of_strassen_vanishes_on_few_squares_and_not_everywhere(n: int) -> None:
+    field, random = Modulus(), np.random.default_rng(n)
+    for m in (3 * n // 2 - 1, 3 * n // 2):
+        c, w = (random.integers(-1000, 1001, (size, m)).astype(float) for size in (3, n))
+        matrix = crossed([field.matmul(w * row, np.ascontiguousarray(w.T)) for row in c])
+        assert rank_of_residues(matrix, field) == 2 * m
+    blocks = [np.diag([1.0, 0.0]), np.diag([0.0, 1.0]), np.array([[0.0, 1.0], [1.0, 0.0]])]
+    assert rank_of_residues(crossed([np.kron(np.eye(n // 2), block) for block in blocks]), field) == 3 * n
 
 
 def test_two_layers_of_all_small_sizes_are_decided() -> None:

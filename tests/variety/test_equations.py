@@ -245,6 +245,16 @@ def test_null_spaces_are_lifted_over_several_primes() -> None:
     assert (vectors, nullity) == (((3, large),), 1)
 
 
+def test_a_prime_with_other_pivots_ends_the_lifting() -> None:
+    asked: list[int] = []
+
+    def rows(prime: int) -> np.ndarray:
+        asked.append(prime)
+        return np.array([[1.0, float(10**40 % prime)] if len(asked) != 2 else [0.0, 1.0]])
+
+    assert rational_null_space(rows) == (None, 1) and len(asked) == 2
+
+
 def test_a_wrong_equation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     net = Architecture((2, 1, 1), "t^2")
     wrong = [[(5, (0, 2)), (-1, (1, 1))]]

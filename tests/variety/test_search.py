@@ -192,7 +192,8 @@ def test_journals_of_something_else_are_refused(tmp_path: Path) -> None:
 def test_wrong_use_is_refused() -> None:
     with pytest.raises(WrongUse, match="filling, defective, identifiable"):
         search("best", [], "t^2")
-    for arguments in ({"depth": 1}, {"degree": 0}, {"most": 0}, {"d_in": True}):
+    wrong: list[dict[str, Any]] = [{"depth": 1}, {"degree": 0}, {"most": 0}, {"d_in": True}]
+    for arguments in wrong:
         with pytest.raises(WrongUse, match="whole number"):
             filling_architectures(**arguments)
     with pytest.raises(WrongUse, match=r"most=8.*Nothing was computed"):

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from intertwiner.variety import Architecture, criteria, generic_rank, monomial, naive_count, neurovariety
-from intertwiner.variety.theorems import KRUSKAL, LARGEST_BLOCK, LOCALISATION, USEVICH, finite_block
+from intertwiner.variety.theorems import KRUSKAL, LARGEST_BLOCK, LOCALISATION, USEVICH, finite_block, kruskal_inequality
 
 
 def applying(*args, **kwargs) -> set[str]:
@@ -80,3 +80,20 @@ def test_networks_too_large_for_a_rank_are_decided_by_their_blocks() -> None:
     found = neurovariety((100, 110, 110, 100), "t^2")
     assert found.dimension == 100 * 110 + 110**2 + 110 * 100 - 220 and not found.draws
     assert found.verdict.theorem in (USEVICH, LOCALISATION) and found.chance == 0
+
+
+def test_a_network_of_which_one_block_fails_may_fail() -> None:
+    """The negative control of localisation: the hypothesis is needed for every block, with the least width below."""
+    assert finite_block((4, 4, 4), 2) is True and finite_block((1, 4, 4), 2) is False
+    narrow = Architecture((4, 1, 4, 4), "t^2")
+    assert LOCALISATION not in applying(narrow.widths, "t^2")
+    assert neurovariety(narrow).dimension < naive_count(narrow)
+
+
+def test_what_widths_and_degrees_decide_follows_from_blocks() -> None:
+    for r, length in itertools.product((2, 3, 5), (2, 3, 4)):
+        for widths in itertools.product(range(1, 5), repeat=length + 1):
+            names = {one.theorem: one.applies for one in criteria(Architecture(widths, monomial(r)))}
+            if names[USEVICH]:
+                blocks = [(min(widths[:l]), widths[l], widths[l + 1]) for l in range(1, length)]
+                assert names[LOCALISATION] and all(kruskal_inequality(block, r)[0] for block in blocks)

@@ -158,6 +158,7 @@ class Attention:
         value = self.parameters - sum(part.dimension for part in parts)
         ambient = self.ambient_dimension
         if self.kind == "lightning" and self.tokens == 1 and self.layers == 1:
+            # x^T M x sees M + M^T only, of rank at most r: r d - r (r - 1) / 2 dimensions for a (2 d - a) of a head.
             d, a = self.width, min(self.rank, self.width)
             r = min(2 * a, d)
             lost = self.heads * (a * (2 * d - a) - (r * d - r * (r - 1) // 2))

@@ -5,10 +5,15 @@ degree (1, r). One expects ``min(m (n + k - 1), k C(n + r - 1, r))`` dimensions.
 
 * k = 1: true but for quadratic forms of rank m < n, where ``m n - m (m - 1) / 2`` is right, and for four cases with one
   dimension less: (n, r, m) = (3, 4, 5), (4, 4, 9), (5, 4, 14), (5, 3, 7) [Alexander, Hirschowitz 1995].
-* k = 3, r = 2, n even, m = 3 n / 2 - 1: a hypersurface at most [Strassen 1983; Ottaviani 2009; Abo, Brambilla 2009].
-* m <= n + 2: a rational normal curve C passes through the m points w_i of P^{n-1} [Castelnuovo]. On P^{k-1} x C the
-  tangent spaces have k + 1 dimensions each and lie in ``k (r (n - 1) + 1)`` dimensions; by Terracini's lemma what they
-  have in excess is missing. So pairs of plane cubics (k, r, n, m) = (2, 3, 3, 5) [London 1890], and (5, 2, 4, 6).
+* k = 3, r = 2, n even, m = 3 n / 2 - 1: a hypersurface at most [Strassen 1983; Ottaviani 2009]. Put symmetric
+  matrices A_1, A_2, A_3 in place of a vector c into its cross product ``[c]_x``: a skew matrix of size 3 n, and of rank
+  2 for one term ``c (x) w w^T``, so of rank at most 2 m = 3 n - 2 for m terms: its determinant vanishes. It is not zero
+  everywhere: 1 for n = 2 and ``A_1 = e_1 e_1^T, A_2 = e_2 e_2^T, A_3 = e_1 e_2^T + e_2 e_1^T``, or n / 2 such blocks.
+* m <= n + 2: a rational normal curve C passes through the m points w_i of P^{n-1} [Castelnuovo; Harris 1992, thm 1.18].
+  Tangent spaces of P^{k-1} x C at m points have k + 1 dimensions each, m (k + 1) together, but lie in the span of that
+  variety, of ``k (r (n - 1) + 1)`` dimensions. They are parts of the tangent spaces whose sum is the tangent space of
+  the secant variety [Terracini], so what they have in excess is missing there. So pairs of plane cubics (k, r, n, m) =
+  (2, 3, 3, 5) [London 1890], and (5, 2, 4, 6).
 """
 
 from __future__ import annotations
@@ -68,7 +73,7 @@ def power_sums(n: int, m: int, k: int, r: int) -> Known | None:
             return Known(value - 1, f"{m} powers of degree {r} in {n} variables", ALEXANDER_HIRSCHOWITZ, exact=True)
         return Known(value, f"{m} powers of degree {r} in {n} variables", ALEXANDER_HIRSCHOWITZ, exact=True)
     if k == 3 and r == 2 and n % 2 == 0 and n >= 4 and 2 * m == 3 * n - 2:
-        source = "three quadratic forms as sums of squares [Ottaviani 2009; Abo, Brambilla 2009]"
+        source = "Strassen's determinant of three quadratic forms [Strassen 1983; Ottaviani 2009; proof in powers.py]"
         return Known(ambient - 1, f"three quadratic forms with {m} common squares", source, exact=False)
     excess = m * (k + 1) - k * (r * (n - 1) + 1)
     if excess > 0 and n >= 2 and m <= n + 2 and m * (n + k - 1) - excess < ambient:

@@ -2,11 +2,28 @@ r"""What theorems say about the generic fibre of a monomial network, each with w
 
 * Two layers: ``f = sum_i c_i (w_i x)^r`` is a tensor of order r + 1, so the parameters are unique up to permutations
   and scales as soon as ``min(d_1, d_2) + r min(d_0, d_1) >= 2 d_1 + r`` [Kruskal 1977; Sidiropoulos, Bro 2000].
-* Any depth, finite fibres: non-increasing widths ``d_0 >= ... >= d_{L-1} >= 2``, r >= 2 and, for a single output,
-  r >= 3; or all widths before the output at least 2 and ``r >= 2 d_l - 1`` [Usevich et al. 2025].
 * Localisation: finite fibres for all blocks of two layers ``(min(d_0, ..., d_{l-1}), d_l, d_{l+1})`` give finite
-  fibres for the network [Usevich et al. 2025]. Unique blocks do not make a unique network.
+  fibres for the network. Unique blocks do not make a unique network.
+* Any depth, finite fibres: non-increasing widths ``d_0 >= ... >= d_{L-1} >= 2``, r >= 2 and, for a single output,
+  r >= 3; or all widths before the output at least 2 and ``r >= 2 d_l - 1``. Kruskal's inequality holds for the blocks.
 * Linear layers, and sums of powers with one output: the dimension itself (``powers.py``).
+
+Localisation and what follows from it are in [Usevich, Borsoi, Dérand, Clausel 2025, arXiv:2506.17093], whose
+statements may be stronger; what is used here does not rest on the paper, but on this proof.
+
+**Localisation, proved.** Fibres are finite up to scales where only the ``sum d_l`` directions of the scales are in the
+kernel of the Jacobian at generic parameters. Let W be the last weights, A those before, and z the forms of degree
+``D = r^{L-2}`` that the last hidden layer takes powers of. By induction over the layers it is enough that
+
+    dW z^r + r W (z^{r-1} dz) = 0,   dz any forms of degree D,
+
+forces ``dz_i = t_i z_i``: scaling the rows of A does that, and the other layers have their own blocks. The dimension
+of this kernel is upper semicontinuous, so one z is enough. Let the layers below A be parts of identities: ``z = A y``,
+``y = (x_1^D, ..., x_m^D)``, m the least width below, A and W generic. A form of degree D is a linear form in y and a
+combination of other monomials, and these are independent over the polynomials in y. So the linear part of dz satisfies
+the equation alone: that of the block (m, d_{L-1}, d_L), whose kernel consists of scales. For any other monomial, its
+coefficients c_i in the dz_i satisfy ``sum_i c_i w_i (a_i y)^{r-1} = 0``. Times a linear form b this says that
+``da_i = c_i b``, dW = 0 is in the kernel of the block, hence a scale that leaves W alone: c = 0.
 
 Fibres here are those of generic parameters, up to the gauge. Finite ones mean that the dimension is the naive count.
 """
@@ -25,8 +42,8 @@ from intertwiner.variety.rank import generic_rank
 
 LINEAR = "dimension of matrices of bounded rank"
 KRUSKAL = "uniqueness of tensor decompositions [Kruskal 1977; Sidiropoulos, Bro 2000]"
-USEVICH = "identifiability of deep polynomial networks [Usevich, Borsoi, Dérand, Clausel 2025]"
-LOCALISATION = "localisation to two-layer blocks [Usevich, Borsoi, Dérand, Clausel 2025]"
+USEVICH = "widths and degrees of polynomial networks [Usevich, Borsoi, Dérand, Clausel 2025; proof in theorems.py]"
+LOCALISATION = "localisation to two-layer blocks [Usevich, Borsoi, Dérand, Clausel 2025; proof in theorems.py]"
 
 LARGEST_BLOCK = 2500
 """Parameters of a block whose rank is taken where no inequality decides."""
