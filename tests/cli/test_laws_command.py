@@ -89,3 +89,27 @@ def test_what_makes_no_sense_is_refused(command, arguments: tuple[str, ...], mes
     assert ended.code == 3
     assert message in ended.err
     assert not ended.out
+
+
+TURNS = ("--group", "C4", "--input", "vector:matrix=[0 -1/1 0]", "--output", "invariant")
+
+
+def test_symmetric_data_are_spelt_as_for_audit(command) -> None:
+    ended = command("laws", "--widths", "2,1", "--activation", "linear", *TURNS, "--json")
+    found = ConservationLaws.from_json(ended.record)
+    assert found.data_symmetry is not None
+    assert found.data_symmetry.extra == 1
+    still = command("laws", "--widths", "2,1", "--activation", "linear", *TURNS, "--subgroup", "1", "--json").record
+    assert ConservationLaws.from_json(still).data_symmetry.extra == 0  # type: ignore[union-attr]
+    powers = command("laws", "--widths", "2,2,1", "--activation", "t^2", *TURNS)
+    assert "squared error, data symmetric under C4" in powers.out
+    relu = command("laws", "--widths", "2,2,1", *TURNS)
+    assert relu.code == 0
+    assert "tensorizable networks only" in relu.out
+
+
+def test_half_a_symmetry_is_refused(command) -> None:
+    for part in (TURNS[:2], TURNS[2:], ("--subgroup", "r")):
+        ended = command("laws", "--widths", "2,1", *part)
+        assert ended.code == 3
+        assert "--group, --input and --output together" in ended.err

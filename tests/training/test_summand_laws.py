@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ TOKENS = torch.arange(20).reshape(4, 5) % 7
 class Branches(nn.Module):
     """Layers a, b, c put together as the test says; what comes out is read by a nonlinear layer."""
 
-    def __init__(self, join: Callable[[nn.Module, Tensor], Tensor]) -> None:
+    def __init__(self, join: Callable[[Any, Tensor], Tensor]) -> None:
         super().__init__()
         self.a, self.b, self.c, self.last = nn.Linear(3, 4), nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 2)
         self.drop, self.join = nn.Dropout(0.5), join
@@ -86,6 +87,43 @@ def test_biases_that_are_added_up(join: Callable[..., Tensor], formulas: list[st
         assert holds(law, model, X)
         first, second = law.pieces
         assert not holds(replace(law, pieces=(first, replace(second, coefficient=-second.coefficient))), model, X)
+
+
+def normed(norm: nn.Module, *, last: bool = False) -> nn.Module:
+    """``h + c(tanh(norm(h)))`` for ``h = a(x) + b(tanh(x))``; with ``last`` a norm reads the sum, too."""
+
+    def join(m: Any, x: Tensor) -> Tensor:
+        h = m.a(x) + m.b(torch.tanh(x))
+        out = h + m.c(torch.tanh(m.norm(h)))
+        return m.norm(out) if last else out
+
+    model = Branches(join)
+    model.add_module("norm", norm)
+    return model
+
+
+def test_a_norm_in_the_branch_leaves_the_mean() -> None:
+    model = seeded(lambda: normed(nn.LayerNorm(4)))
+    each, mean = moved(model, X)
+    assert (each.formula, each.count) == ("a.bias[i] - b.bias[i]", 4)
+    assert (mean.formula, mean.count) == ("sum c.bias - sum a.bias", 1)
+    assert holds(mean, model, X)
+    first, second = mean.pieces
+    assert not holds(replace(mean, pieces=(first, replace(second, coefficient=-second.coefficient))), model, X)
+    found = conservation_laws(model, example=X, count=True)
+    assert found.verdict.is_proved
+    assert found.count is not None
+    assert found.count.laws == found.listed
+
+
+def test_a_norm_without_mean_leaves_nothing() -> None:
+    model = seeded(lambda: normed(nn.RMSNorm(4)))
+    assert [law.formula for law in moved(model, X)] == ["a.bias[i] - b.bias[i]"]
+
+
+def test_sums_that_stand_still_anyway_are_listed_once() -> None:
+    model = seeded(lambda: normed(nn.LayerNorm(4, elementwise_affine=False), last=True))
+    assert [law.formula for law in moved(model, X)] == ["a.bias[i] - b.bias[i]"]
 
 
 def test_dropout_stands_between_while_it_trains() -> None:

@@ -165,6 +165,16 @@ def laws(
     count: Annotated[
         bool | None, typer.Option("--count/--no-count", help="How many there are.", show_default="where it is quick")
     ] = None,
+    group: Annotated[
+        str | None, typer.Option(metavar="GROUP", help="Symmetry of the data; spelt as for audit.")
+    ] = None,
+    input_: Annotated[
+        list[str] | None, typer.Option("--input", metavar="ACTION", help="How it acts on inputs.")
+    ] = None,
+    output: Annotated[
+        list[str] | None, typer.Option("--output", metavar="ACTION", help="How it acts on outputs.")
+    ] = None,
+    subgroup: Subgroup = None,
     weights: Weights = None,
     data: Data = None,
     example: Example = None,
@@ -176,7 +186,10 @@ def laws(
     proved to be all, or their number is; 2 where it is open.
     """
     words = Words(model or "", weights, tuple(data or ()), tuple(example or ()))
-    wish = Laws(words, widths, activation, bias, loss, training, count, seed, out, json)
+    wish = Laws(
+        words, widths, activation, bias, loss, training, count, seed, out, json,
+        group=group, on_input=tuple(input_ or ()), on_output=tuple(output or ()), subgroup=subgroup,
+    )  # fmt: skip
     return run_laws(wish)
 
 

@@ -11,12 +11,13 @@ from intertwiner.cli.audit import cannot_write, require_folder
 from intertwiner.cli.code import code_of
 from intertwiner.cli.exits import PROVED, UNDECIDED, say
 from intertwiner.cli.identify import show
-from intertwiner.cli.subject import Words, open_network
+from intertwiner.cli.subject import Words, open_network, read_symmetry
 from intertwiner.errors import WrongUse
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from intertwiner.symmetry import Symmetry
     from intertwiner.training import ConservationLaws
 
 ANY = "any"
@@ -40,6 +41,26 @@ class Laws:
     seed: int = 0
     out: Path | None = None
     as_json: bool = False
+    group: str | None = None
+    on_input: tuple[str, ...] = ()
+    on_output: tuple[str, ...] = ()
+    subgroup: str | None = None
+
+    @property
+    def symmetry(self) -> Symmetry | None:
+        """Of the data, where one is spelt.
+
+        Raises:
+            WrongUse: One of --group, --input and --output without the others.
+        """
+        if self.group is None and not self.on_input and not self.on_output and self.subgroup is None:
+            return None
+        if self.group is None or not self.on_input or not self.on_output:
+            raise WrongUse(
+                "symmetric data are spelt by --group, --input and --output together, as for audit. Nothing was "
+                "computed."
+            )
+        return read_symmetry(self.group, self.on_input, self.on_output, self.subgroup)
 
 
 def run_laws(wish: Laws) -> int:
@@ -74,11 +95,12 @@ def _of_model(wish: Laws) -> tuple[ConservationLaws, Any]:
     from intertwiner.training import conservation_laws
 
     words = wish.words
-    with code_of([words.model, *words.data]):
+    with code_of([words.model, wish.group or "", *wish.on_input, *wish.on_output, *words.data]):
         opened = open_network(words, any_mode=True)
         network = opened.network
         found = conservation_laws(
-            network if opened.model is None else opened.model, _loss(wish.loss), example=network.example,
+            network if opened.model is None else opened.model, _loss(wish.loss), wish.symmetry,
+            example=network.example,
             training=wish.training, count=wish.count, seed=wish.seed,
         )  # fmt: skip
     return found, network
@@ -92,10 +114,11 @@ def _of_widths(wish: Laws) -> tuple[ConservationLaws, Any]:
     widths = _whole(wish.widths or "")
     torch.manual_seed(wish.seed)
     model = chain_module(widths, wish.activation, wish.bias)
-    found = conservation_laws(
-        model, _loss(wish.loss), example=torch.zeros(2, widths[0]), training=wish.training, count=wish.count,
-        seed=wish.seed,
-    )  # fmt: skip
+    with code_of([wish.group or "", *wish.on_input, *wish.on_output]):
+        found = conservation_laws(
+            model, _loss(wish.loss), wish.symmetry, example=torch.zeros(2, widths[0]), training=wish.training,
+            count=wish.count, seed=wish.seed,
+        )  # fmt: skip
     return found, model
 
 

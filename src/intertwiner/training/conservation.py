@@ -14,27 +14,28 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intertwiner.algebra import Representation
-from intertwiner.errors import NonFiniteWeights, NoRule, ShapeMismatch, WrongUse
+from intertwiner.errors import NonFiniteWeights, NoRule, WrongUse
 from intertwiner.exact import Columns, trainable_names
 from intertwiner.network import Identity, Input, Linear, Network, Output, PointwiseOp, Reshape, trace
-from intertwiner.symmetry import Symmetry
+from intertwiner.numerics.modular import PRIMES
 from intertwiner.training.chain import Chain
 from intertwiner.training.chain_counts import count_laws
 from intertwiner.training.charge_rules import charges_of
 from intertwiner.training.charges import Charges
 from intertwiner.training.conservation_record import ConservationLaws, verdict_on
-from intertwiner.training.counts import Certain, ConservationCount
-from intertwiner.training.data_symmetry import DataSymmetryLaws, data_symmetry_laws
+from intertwiner.training.counts import DEPTH, Certain, ConservationCount
 from intertwiner.training.families import Family
 from intertwiner.training.gauge_laws import gauge_families
 from intertwiner.training.law_check import Inputs, check_families, random_inputs
 from intertwiner.training.lowering import lower
 from intertwiner.training.network_counts import count_laws_of, estimate
+from intertwiner.training.polynomial_chain import PolynomialChain
 from intertwiner.training.shift_laws import shift_families
 from intertwiner.training.summand_laws import summand_families
+from intertwiner.training.symmetric_laws import Actions, Measured, power_of, symmetric_laws
 
 LOSSES = {"mse": "mean squared error", "cross_entropy": "cross entropy"}
 MODULES: dict[type[nn.Module], str] = {nn.MSELoss: "mse", nn.CrossEntropyLoss: "cross_entropy"}
@@ -42,8 +43,13 @@ MODULES: dict[type[nn.Module], str] = {nn.MSELoss: "mse", nn.CrossEntropyLoss: "
 QUICK = 30.0
 """Seconds that a count may take without being asked for."""
 
+PROMPT = 12
+"""How much sooner than estimated a count ends where the laws listed are all and the first brackets show it."""
+
+FIRST = 2
+"""Depth of a count that was not asked for and may be long: with one prime it proves as much where it ends well."""
+
 Loss = str | nn.Module | Callable[..., Any]
-Actions = Symmetry | tuple[Representation, Representation]
 
 
 def conservation_laws(
@@ -52,6 +58,7 @@ def conservation_laws(
     symmetry: Actions | None = None,
     *,
     data: Tensor | Sequence[Tensor] | None = None,
+    targets: Tensor | None = None,
     example: Any = None,
     kwargs: Mapping[str, Any] | None = None,
     training: bool = True,
@@ -65,13 +72,17 @@ def conservation_laws(
         model: A module, in either mode, or a traced network.
         loss: ``"mse"``, ``"cross_entropy"``, a loss module, or any function of the outputs, of which nothing is
             assumed but that it is smooth.
-        symmetry: Of the data, for squared error on linear chains: a symmetry, or its representations on inputs and
-            outputs. Counts what full orbits of equal weight conserve besides.
-        data: Inputs; only their shapes matter.
+        symmetry: Of the data: a symmetry, or its representations on inputs and outputs. What full orbits of equal
+            weight conserve besides is counted for squared error on fully connected networks, linear or with a power
+            between the layers; for others the record says why that is open.
+        data: Inputs. Only their shapes matter, but with a symmetry and ``targets``, where there is one input per orbit.
+        targets: For every orbit its target: where nothing can be counted, whether the orbits show the loss all
+            directions is measured at the weights.
         example: One batch of inputs, where there are no data.
         kwargs: Keyword arguments of the call.
         training: Whether batch norm and dropout are in training mode while the network trains.
-        count: Whether to enclose the number of independent laws; by default where it takes under half a minute.
+        count: Whether to enclose the number of independent laws; by default where it takes about half a minute
+            at most; where only a first pass does, the count may leave both bounds, and ``count=True`` goes on.
         check: Whether to try every law on a random gradient.
         seed: Of everything random.
 
@@ -114,8 +125,13 @@ def conservation_laws(
     chain = as_chain(network, names)
     counted, uncounted = _count(charges, families, chain, wanted=count, seed=seed)
     total = sum(prod(shape) for shape in shapes.values())
-    extra = None if symmetry is None else _symmetric(network, chain, symmetry, name, seed=seed)
-    verdict = verdict_on(network.name, families, counted, uncounted)
+    extra = None
+    if symmetry is not None:
+        module = model if isinstance(model, nn.Module) else None
+        measured = Measured(module, data if isinstance(data, Tensor) else None, targets, _callable(loss))
+        extra = symmetric_laws(network, chain, symmetry, name, measured=measured, seed=seed)
+    scope = "on any data under cross entropy" if name == "cross_entropy" else "whatever data and loss"
+    verdict = verdict_on(network.name, families, counted, uncounted, scope=scope)
     lost = tuple(dict.fromkeys(charges.lost))
     return ConservationLaws(
         network.name, total, families, words, training, _assumed(network, name, words, training), lost, rates,
@@ -146,6 +162,12 @@ def read_loss(loss: Loss) -> tuple[str, str]:
     if not callable(loss):
         raise WrongUse(f"a loss is a name, a module or a function, got {type(loss).__name__}. Nothing was computed.")
     return "", getattr(loss, "__name__", type(loss).__name__)
+
+
+def _callable(loss: Loss) -> Callable[..., Any]:
+    """The loss as a function of outputs and targets."""
+    known: dict[str, Callable[..., Any]] = {"mse": F.mse_loss, "cross_entropy": F.cross_entropy}
+    return known[loss] if isinstance(loss, str) else loss
 
 
 def _traced(model: nn.Module | Network, example: Any, kwargs: Mapping[str, Any] | None) -> tuple[Network, Inputs]:
@@ -211,8 +233,8 @@ def _refuse_nonfinite(network: Network, names: Mapping[str, str]) -> None:
             )
 
 
-def as_chain(network: Network, names: Mapping[str, str]) -> Chain | None:
-    """The network as a chain of linear or ReLU layers; None where it is anything else, or a part is frozen."""
+def as_chain(network: Network, names: Mapping[str, str]) -> Chain | PolynomialChain | None:
+    """The network as a chain of linear layers, with ReLU or one power between; None otherwise, or a part is frozen."""
     widths: list[int] = []
     between: list[str] = []
     biases: set[bool] = set()
@@ -236,13 +258,20 @@ def as_chain(network: Network, names: Mapping[str, str]) -> Chain | None:
     single = all(len(n.users) < 2 for n in network.nodes) and len(set(used)) == len(used)
     if not simple or not single or len(biases) != 1 or len(between) != len(used) - 1 or len(kinds) > 1:
         return None
-    return (
-        Chain(tuple(widths), kinds.pop() if kinds else "linear", biases.pop()) if kinds <= {"relu", "linear"} else None
-    )
+    kind, bias = kinds.pop() if kinds else "linear", biases.pop()
+    if kind in ("relu", "linear"):
+        return Chain(tuple(widths), kind, bias)
+    power = power_of(kind)
+    return None if power is None else PolynomialChain(tuple(widths), f"t^{power}", bias)
 
 
 def _count(
-    charges: Charges, families: Sequence[Family], chain: Chain | None, *, wanted: bool | None, seed: int
+    charges: Charges,
+    families: Sequence[Family],
+    chain: Chain | PolynomialChain | None,
+    *,
+    wanted: bool | None,
+    seed: int,
 ) -> tuple[ConservationCount | None, str]:
     """The number of independent laws, or why there is none."""
     if wanted is False:
@@ -251,13 +280,14 @@ def _count(
         return None, f"cross entropy takes classes on axis 1 to be counted, here they stand on axis {charges.classes}"
     loss = "any" if charges.classes is None else "cross_entropy"
     try:
-        if chain is not None and loss == "any":
+        if isinstance(chain, Chain) and loss == "any":
             return count_laws(chain.widths, chain.activation, bias=chain.bias, seed=seed), ""
         network, exact = charges.network, [f for f in families if f.exact]
         lowered = lower(network, trainable=tuple(charges.names), batch_statistics=charges.training, loss=loss)
-        seconds, _ = estimate(lowered.circuit, 2)
-        if wanted is None and seconds > QUICK:
-            return None, f"it would take about {seconds:.0f} s; count=True counts all the same"
+        seconds, _ = estimate(lowered.circuit, len(PRIMES))
+        quick = wanted is None and seconds > QUICK
+        if quick and seconds > PROMPT * QUICK:
+            return None, f"it would take {seconds / PROMPT:.0f} to {seconds:.0f} s; count=True counts all the same"
         columns = _renamed(lowered.columns, charges.names)
         laws = Certain(
             lambda theta, field: np.concatenate(
@@ -265,7 +295,8 @@ def _count(
             ),
             [f.formula for f in exact for _ in range(f.count)],
         )
-        return count_laws_of(lowered, laws, seed=seed), ""
+        depth, primes = (FIRST, PRIMES[:1]) if quick else (DEPTH, PRIMES)
+        return count_laws_of(lowered, laws, depth=depth, primes=primes, seed=seed), ""
     except (NoRule, WrongUse) as error:
         return None, str(error)
 
@@ -274,31 +305,6 @@ def _renamed(columns: Columns, names: Mapping[str, str]) -> Columns:
     """The same columns with the one name that every parameter goes by."""
     shapes = {names.get(name, name): shape for name, shape in columns.shapes.items()}
     return Columns(shapes, {names.get(name, name): start for name, start in columns.starts.items()})
-
-
-def _symmetric(network: Network, chain: Chain | None, symmetry: Actions, loss: str, *, seed: int) -> DataSymmetryLaws:
-    """What symmetric data add, for squared error on chains of linear layers."""
-    if loss != "mse" or chain is None or chain.activation != "linear":
-        raise WrongUse(
-            "symmetric data are counted for squared error on chains of linear layers. For other smooth losses they add "
-            "generically nothing [Galley, Shahverdi, Flinth 2026]; polynomial networks: data_symmetry_laws. Nothing "
-            "was computed."
-        )
-    if isinstance(symmetry, Symmetry):
-        symmetry = _representations(symmetry, chain.widths[0], chain.widths[-1])
-    return data_symmetry_laws(chain, *symmetry, seed=seed)
-
-
-def _representations(symmetry: Symmetry, inputs: int, outputs: int) -> tuple[Representation, Representation]:
-    bound = symmetry.bind([(inputs,)], [(outputs,)])
-    if not bound.has_matrices:
-        raise ShapeMismatch("a symmetry of data needs matrices on inputs and outputs. Nothing was computed.")
-    sides = []
-    for size, act in ((inputs, bound.input_action), (outputs, bound.output_action)):
-        basis = torch.eye(size, dtype=torch.float64)
-        images = [act(g)[0].apply(basis).numpy().T for g in symmetry.group.generators]
-        sides.append(Representation(symmetry.group, tuple(images), dimension=size))
-    return sides[0], sides[1]
 
 
 def _assumed(network: Network, name: str, words: str, training: bool) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from intertwiner.network import Network
 from intertwiner.training.counts import ConservationCount
 from intertwiner.training.data_symmetry import DataSymmetryLaws
 from intertwiner.training.families import Family, State, flat_of, law_count
+from intertwiner.training.symmetric_laws import SymmetricLaws
 from intertwiner.verdict import Kind, Verdict
 
 SCHEMA = "intertwiner.conservation/1"
@@ -37,7 +38,7 @@ class ConservationLaws:
         unchecked: Why not; empty where it was.
         count: How many independent laws there are, with its certificate; None where it was not counted.
         uncounted: Why not; empty where it was.
-        data_symmetry: What symmetric data add; None where no symmetry was given.
+        symmetric: What symmetric data add, counted or open; None where no symmetry was given.
         verdict: Whether the listed laws are all there are.
     """
 
@@ -52,8 +53,13 @@ class ConservationLaws:
     unchecked: str
     count: ConservationCount | None
     uncounted: str
-    data_symmetry: DataSymmetryLaws | None
+    symmetric: SymmetricLaws | None
     verdict: Verdict
+
+    @property
+    def data_symmetry(self) -> DataSymmetryLaws | None:
+        """The counts with and without the symmetry of the data, where there are any."""
+        return None if self.symmetric is None else self.symmetric.counted
 
     @property
     def listed(self) -> int:
@@ -100,20 +106,22 @@ class ConservationLaws:
             "count": self.count.to_json() if self.count else None,
             "uncounted": self.uncounted,
             "data_symmetry": self.data_symmetry.to_json() if self.data_symmetry else None,
+            "symmetric": self.symmetric.to_json() if self.symmetric else None,
             "verdict": self.verdict.to_json(),
         }
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> ConservationLaws:
         """The record that ``to_json`` wrote."""
-        count, symmetric = record["count"], record["data_symmetry"]
+        count, counted, symmetric = record["count"], record["data_symmetry"], record["symmetric"]
+        laws = DataSymmetryLaws.from_json(counted) if counted else None
         families, network = tuple(map(Family.from_json, record["families"])), record["network"]
         lost = tuple((a, b) for a, b in record["lost"])
         return cls(
             network["name"], network["parameters"], families, record["loss"], record["training"],
             tuple(record["assumed"]), lost, tuple(record["rates"]), record["unchecked"],
             ConservationCount.from_json(count) if count else None,
-            record["uncounted"], DataSymmetryLaws.from_json(symmetric) if symmetric else None,
+            record["uncounted"], SymmetricLaws.from_json(symmetric, laws) if symmetric else None,
             Verdict.from_json(record["verdict"]),
         )  # fmt: skip
 
@@ -130,8 +138,8 @@ class ConservationLaws:
             said = [family.group, *_reservations(family)]
             lines.append(" " * (sum(widths) + 8) + "; ".join(said))
         lines += ["", f"counted: {self.count or self.uncounted}"]
-        if self.data_symmetry:
-            lines.append(str(self.data_symmetry))
+        if self.symmetric:
+            lines.append(str(self.symmetric))
         if self.rates:
             exact = [r for r, f in zip(self.rates, self.families, strict=True) if f.exact]
             worst = f"{max(exact, default=0.0):.1e} for exact laws"
@@ -151,13 +159,15 @@ def _reservations(family: Family) -> list[str]:
     return out + ([f"for {family.holds}"] if family.holds else [])
 
 
-def verdict_on(name: str, families: tuple[Family, ...], count: ConservationCount | None, uncounted: str) -> Verdict:
-    """Whether the listed laws are all there are."""
+def verdict_on(
+    name: str, families: tuple[Family, ...], count: ConservationCount | None, uncounted: str, *, scope: str
+) -> Verdict:
+    """Whether the listed laws are all there are, for the data and losses of the scope."""
     exact = law_count([f for f in families if f.exact])
     nearly = law_count(families) - exact
     apart = f"; {nearly} more hold up to an epsilon and are not counted" if nearly else ""
-    claim = f"the {exact} exact laws listed for {name} generate all that gradient flow conserves"
-    claim = claim if exact else f"gradient flow of {name} conserves nothing"
+    claim = f"the {exact} exact laws listed for {name} generate all that gradient flow conserves {scope}"
+    claim = claim if exact else f"gradient flow of {name} conserves nothing {scope}"
     if count is None:
         return Verdict(Kind.UNDECIDED, claim, f"the laws listed hold; how many there are is open: {uncounted}{apart}")
     if count.laws is None:
@@ -165,7 +175,8 @@ def verdict_on(name: str, families: tuple[Family, ...], count: ConservationCount
         return Verdict(Kind.UNDECIDED, claim, reason)
     if count.known < count.laws:
         claim = (
-            f"{name} has exactly {count.laws} independent conserved functions, {count.laws - count.known} not listed"
+            f"{name} has exactly {count.laws} independent functions that gradient flow conserves {scope}, "
+            f"{count.laws - count.known} not listed"
         )
     v = count.verdict
     independent = f"{count.known} of the laws listed are independent; {v.reason}{apart}"

@@ -23,11 +23,15 @@ from intertwiner.numerics.modular_echelon import Echelon
 from intertwiner.numerics.seeds import rng
 from intertwiner.training.brackets import brackets
 from intertwiner.training.potentials import residues
+from intertwiner.training.rank_bar import RankBar
 from intertwiner.training.reparametrisation import Reparametrisation
 from intertwiner.verdict import Kind, Verdict
 
 MOST_PARAMETERS = 3000
 """Above, matrices of D x D numbers are refused; with 3000 the count takes under a gigabyte."""
+
+DEPTH = 8
+"""Most brackets nested in one another that are tried, unless said otherwise."""
 
 IDLE = 2
 """Depths in a row that bring nothing new, after which deeper brackets are given up."""
@@ -138,7 +142,7 @@ def count_conserved(
     phi: Reparametrisation,
     certain: Certain,
     *,
-    depth: int = 8,
+    depth: int = DEPTH,
     primes: Sequence[int] = PRIMES,
     seed: int = 0,
     assumed: Mapping[str, str] | None = None,
@@ -175,12 +179,14 @@ def count_conserved(
     start = perf_counter()
     check_count(phi, depth, primes, seed)
     known, least, ranks = 0, 0, []
-    for k, prime in enumerate(primes):
-        modulus, draw = Modulus(prime), seed * len(primes) + k
-        point = residues((phi.parameters,), modulus, rng(draw))
-        bounds = certain_ranks(phi, certain, point, modulus, seed=draw)
-        known, least = max(known, bounds[0]), max(least, bounds[1])
-        ranks.append(bracket_ranks(phi, point, modulus, depth=depth, enough=phi.parameters - least, seed=draw))
+    with RankBar("counting laws") as bar:
+        for k, prime in enumerate(primes):
+            modulus, draw = Modulus(prime), seed * len(primes) + k
+            point = residues((phi.parameters,), modulus, rng(draw))
+            bounds = certain_ranks(phi, certain, point, modulus, seed=draw)
+            known, least = max(known, bounds[0]), max(least, bounds[1])
+            enough = phi.parameters - least
+            ranks.append(bracket_ranks(phi, point, modulus, depth=depth, enough=enough, seed=draw, watch=bar.show))
     most = phi.parameters - max(row[-1] for row in ranks)
     if least > most:
         raise Contradiction(
@@ -243,7 +249,14 @@ def certain_ranks(
 
 
 def bracket_ranks(
-    phi: Reparametrisation, point: Float[ndarray, " D"], modulus: Modulus, *, depth: int, enough: int, seed: int
+    phi: Reparametrisation,
+    point: Float[ndarray, " D"],
+    modulus: Modulus,
+    *,
+    depth: int,
+    enough: int,
+    seed: int,
+    watch: Callable[[int, int], None] | None = None,
 ) -> tuple[int, ...]:
     """Rank of the brackets at a point after every depth of nesting, until it is enough or has stood still."""
     space, ranks = Echelon(phi.parameters, modulus), []
@@ -251,6 +264,8 @@ def bracket_ranks(
         # The fields at the point need no second draw: there are as many as phi has entries, or as there are dimensions.
         for curve in range(CURVES if nested else 1):
             grown = space.add(brackets(phi, point, modulus, depth=nested, seed=APART * (seed + 1) + curve))
+            if watch is not None:
+                watch(space.rank, enough)
             if not grown or space.rank >= enough:
                 break
         ranks.append(space.rank)

@@ -113,7 +113,7 @@ def loss_span(
         )
     elements = range(rho_in.group.order)
     moved_x, moved_y = (
-        np.stack([part @ _dense(rho, g).T for g in elements]) for rho, part in ((rho_in, x), (rho_out, y))
+        np.stack([part @ dense(rho, g).T for g in elements]) for rho, part in ((rho_in, x), (rho_out, y))
     )
     count, orders = len(x), len(elements)
     outputs, slopes = network.derivatives(np.asarray(theta, dtype=np.float64), moved_x.reshape(orders * count, -1))
@@ -124,6 +124,7 @@ def loss_span(
     return LossSpan(count, seen.rank, seen.gap, full.rank, full.gap)
 
 
-def _dense(rho: Representation, g: int) -> Float[ndarray, "d d"]:
+def dense(rho: Representation, g: int) -> Float[ndarray, "d d"]:
+    """The matrix of an element, monomial or not."""
     matrix = rho.matrix(g)
     return matrix if isinstance(matrix, ndarray) else matrix.dense()

@@ -3,13 +3,15 @@ r"""Linear laws of sums: a constant that one summand gains, another can lose.
 In ``y = sum_k w_k y_k`` a constant per coordinate may move from ``y_i`` to ``y_k``, if nobody reads the summands
 themselves. Biases add one; so do all rows of a table that is looked up, and learnt places, together. The generator is a
 constant field, and ``1/w_i sum (entries of i) - 1/w_k sum (entries of k)`` does not change: the biases of a residual
-branch and of its shortcut, all tokens against all places of an embedding.
+branch and of its shortcut, all tokens against all places of an embedding. Where a layer norm reads a summand besides,
+it takes the mean out: a constant that all coordinates share may still move, and one law is left of a whole family.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from itertools import islice
 
 import numpy as np
 from numpy import ndarray
@@ -30,12 +32,16 @@ from intertwiner.training.charge_norms import is_batch_norm
 from intertwiner.training.charges import Charges, Use
 from intertwiner.training.families import SHIFT, Family, Piece
 from intertwiner.training.gauge_laws import with_axes
-from intertwiner.training.shift_laws import entries, parts_of_one
+from intertwiner.training.shift_laws import entries, parts_of_one, shift_families
 from intertwiner.training.spelling import spell
 from intertwiner.training.views import view_of
 
 Shapes = Mapping[str, tuple[int, ...]]
-Summand = tuple[float, Use]
+Summand = tuple[float, Use, bool]
+"""Its factor, the parameter, and whether only a constant shared by all coordinates may move."""
+
+Side = tuple[float, Use, ndarray]
+"""Its factor, the parameter, and the entries by coordinate."""
 
 ROLES = {Linear: "bias", Conv: "bias", Embedding: "weight", LayerNorm: "shift", Constant: "constant"}
 """What adds a constant to the result of an operator."""
@@ -55,14 +61,27 @@ def summand_families(charges: Charges, shapes: Shapes) -> tuple[Family, ...]:
         for use in charges.uses
         if names.count(use.param) == 1 or parts_of_one(charges, use)
     }
+    still = {piece.param for family in shift_families(charges, shapes) for piece in family.pieces}
     for root in (n for n in network.nodes if _sums(n, uses) and not _inside(network, n, uses)):
         found = list(_summands(charges, root, 1.0, uses))
-        axes = {axis for _, use in found if (axis := _axis(use, len(root.shape))) is not None}
+        axes = {axis for _, use, _ in found if (axis := _axis(use, len(root.shape))) is not None}
         if len(found) > 1 and len(axes) == 1:
             (axis,) = axes
-            sides = [(w, use, places) for w, use in found if (places := _places(use, root, axis)) is not None]
-            out += [_family(root, sides[0], other, shapes) for other in sides[1:]]
+            sides = [(w, use, places) for w, use, _ in found if (places := _places(use, root, axis)) is not None]
+            shared = {use.param for _, use, mean in found if mean}
+            sides.sort(key=lambda side: side[1].param in shared)
+            for other in sides[1:]:
+                if other[1].param not in shared:
+                    out.append(_family(root, sides[0], other, shapes))
+                elif axis == len(root.shape) - 1 and other[1].param not in still:
+                    out.append(_family(root, _summed(sides[0]), _summed(other), shapes))
     return tuple(out)
+
+
+def _summed(side: Side) -> Side:
+    """All coordinates together."""
+    weight, use, places = side
+    return weight, use, places.reshape(1, -1)
 
 
 def _sums(node: Node, uses: Mapping[tuple[str, str], Use]) -> bool:
@@ -83,7 +102,9 @@ def _inside(network: Network, node: Node, uses: Mapping[tuple[str, str], Use]) -
     return False
 
 
-def _summands(charges: Charges, node: Node, weight: float, uses: Mapping[tuple[str, str], Use]) -> Iterator[Summand]:
+def _summands(
+    charges: Charges, node: Node, weight: float, uses: Mapping[tuple[str, str], Use], *, mean: bool = False
+) -> Iterator[Summand]:
     """What adds constants to a sum, with its factor."""
     op = node.op
     if isinstance(op, Identity) and not (charges.training and "dropout" in op.note):
@@ -92,17 +113,25 @@ def _summands(charges: Charges, node: Node, weight: float, uses: Mapping[tuple[s
         inner = [(weight * w, name) for w, name in zip(op.weights, node.inputs, strict=True)]
     elif isinstance(op, ChannelAffine) and (op.scale is None or is_batch_norm(node)):
         if (node.name, "shift") in uses:
-            yield weight, uses[node.name, "shift"]
+            yield weight, uses[node.name, "shift"], mean
         inner = [] if is_batch_norm(node) else [(weight, node.inputs[0])]
     else:
         role = ROLES.get(type(op), "")
         if (node.name, role) in uses:
-            yield weight, uses[node.name, role]
+            yield weight, uses[node.name, role], mean
         return
     for w, name in inner:
         source = charges.network.node(name)
-        if w and source.users == (node.name,) and node.inputs.count(name) == 1:
-            yield from _summands(charges, source, w, uses)
+        others = [charges.network.node(user) for user in source.users if user != node.name]
+        if w and node.inputs.count(name) == 1 and all(_blind(user) for user in others):
+            below = _summands(charges, source, w, uses, mean=mean or bool(others))
+            # Behind another reader one summand stands for all: laws of the sum there tie the others to it.
+            yield from islice(below, 1) if others else below
+
+
+def _blind(node: Node) -> bool:
+    """Whether a reader does not see what all coordinates of the last axis have in common."""
+    return isinstance(node.op, LayerNorm) and not node.op.rms and node.op.axes == (len(node.shape) - 1,)
 
 
 def _axis(use: Use, axes: int) -> int | None:
@@ -125,7 +154,7 @@ def _places(use: Use, root: Node, axis: int) -> ndarray | None:
     return places.reshape(len(places), -1) if len(places) == root.shape[axis] else None
 
 
-def _family(root: Node, one: tuple[float, Use, ndarray], other: tuple[float, Use, ndarray], shapes: Shapes) -> Family:
+def _family(root: Node, one: Side, other: Side, shapes: Shapes) -> Family:
     pieces = tuple(
         Piece(use.param, with_axes(view_of(places), []), sign / Fraction(weight), 1)
         for sign, (weight, use, places) in ((1, one), (-1, other))
