@@ -75,6 +75,8 @@ def test_a_report_is_written(command, folder: Path) -> None:
     [
         ((), "a MODEL or --widths"),
         (("nets:symmetric", "--widths", "2,3"), "a MODEL or --widths"),
+        (("nets:symmetric", "--degree", "2"), "give --widths"),
+        (("--widths", "3,2,2", "--activation", "tanh", "--degree", "2"), "give --widths"),
         (("--widths", "3"), "at least two whole numbers"),
         (("--widths", "3,0,2"), "at least two whole numbers"),
         (("--widths", "3,x"), "at least two whole numbers"),
@@ -113,3 +115,11 @@ def test_half_a_symmetry_is_refused(command) -> None:
         ended = command("laws", "--widths", "2,1", *part)
         assert ended.code == 3
         assert "--group, --input and --output together" in ended.err
+
+
+@pytest.mark.parametrize(("activation", "laws"), [("relu", 2), ("linear", 3), ("t^2", 2)])
+def test_all_polynomials_up_to_a_degree_are_written_out(command, activation, laws) -> None:
+    wish = ("laws", "--widths", "2,2,1", "--activation", activation, "--degree", "2")
+    record = command(*wish, "--json").record["polynomials"]
+    assert len(record["laws"]) == laws
+    assert f"{laws} independent conserved polynomials of degree <= 2, complete" in command(*wish).out

@@ -158,6 +158,9 @@ def laws(
         str, typer.Option(metavar="NAME", help="Between its layers: relu, linear, t^2, ...")
     ] = "relu",
     bias: Annotated[bool, typer.Option("--bias", help="Its layers have biases.")] = False,
+    degree: Annotated[
+        int | None, typer.Option(min=1, metavar="D", help="With --widths: also all conserved polynomials up to D.")
+    ] = None,
     loss: Annotated[str, typer.Option(metavar="NAME", help="mse, cross_entropy, or any.")] = "mse",
     training: Annotated[
         bool, typer.Option("--training/--evaluation", help="Batch norm with the statistics of the batch, or its own.")
@@ -188,7 +191,7 @@ def laws(
     words = Words(model or "", weights, tuple(data or ()), tuple(example or ()))
     wish = Laws(
         words, widths, activation, bias, loss, training, count, seed, out, json,
-        group=group, on_input=tuple(input_ or ()), on_output=tuple(output or ()), subgroup=subgroup,
+        group=group, on_input=tuple(input_ or ()), on_output=tuple(output or ()), subgroup=subgroup, degree=degree,
     )  # fmt: skip
     return run_laws(wish)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from intertwiner.symmetry import Symmetry
-    from intertwiner.training import ConservationLaws
+    from intertwiner.training import ConservationLaws, PolynomialLaws
 
 ANY = "any"
 """A loss of which nothing is assumed."""
@@ -45,6 +45,7 @@ class Laws:
     on_input: tuple[str, ...] = ()
     on_output: tuple[str, ...] = ()
     subgroup: str | None = None
+    degree: int | None = None
 
     @property
     def symmetry(self) -> Symmetry | None:
@@ -70,8 +71,9 @@ def run_laws(wish: Laws) -> int:
     require_folder(wish.out)
     if bool(wish.words.model) == (wish.widths is not None):
         raise WrongUse("laws takes a MODEL or --widths, one of the two. Nothing was computed.")
+    polynomials = _polynomials(wish)
     found, state = _of_widths(wish) if wish.widths is not None else _of_model(wish)
-    record = found.to_json()
+    record = found.to_json() | ({} if polynomials is None else {"polynomials": polynomials.to_json()})
     if wish.out is not None:
         values = [v.tolist() for v in found.values(state)] if found.listed <= VALUES else []
         try:
@@ -79,7 +81,7 @@ def run_laws(wish: Laws) -> int:
         except OSError as error:
             raise cannot_write(wish.out, error) from error
         say(f"written: {', '.join(str(path) for path in written)}")
-    show(record, str(found), wish.as_json)
+    show(record, str(found) if polynomials is None else f"{found}\n\n{polynomials}", wish.as_json)
     return PROVED if found.verdict.is_proved else UNDECIDED
 
 
@@ -120,6 +122,25 @@ def _of_widths(wish: Laws) -> tuple[ConservationLaws, Any]:
             count=wish.count, seed=wish.seed,
         )  # fmt: skip
     return found, model
+
+
+def _polynomials(wish: Laws) -> PolynomialLaws | None:
+    """All conserved polynomials up to ``--degree``, where it is given."""
+    if wish.degree is None:
+        return None
+    if wish.widths is None or (wish.activation not in ("relu", "linear") and not wish.activation.startswith("t^")):
+        raise WrongUse(
+            "--degree writes out all conserved polynomials of small networks: give --widths, with relu, linear or a "
+            "power as --activation. Nothing was computed."
+        )
+    from intertwiner.training import Chain, PolynomialChain, chain_map, polynomial_laws, separated
+
+    widths = tuple(_whole(wish.widths))
+    if wish.activation in ("relu", "linear"):
+        phi = chain_map(Chain(widths, wish.activation, wish.bias))
+    else:
+        phi = separated(PolynomialChain(widths, wish.activation, wish.bias)).phi
+    return polynomial_laws(phi, wish.degree, seed=wish.seed)
 
 
 def _whole(text: str) -> list[int]:
