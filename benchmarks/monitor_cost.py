@@ -15,7 +15,7 @@ from intertwiner.training.monitor import ConservationMonitor
 WIDTHS = (512, 640, 640, 400)
 BATCH = 256
 SHARE = 0.05
-THINNED = 4
+THINNED = 8
 
 
 def watched(every: int, steps: int) -> tuple[ConservationMonitor, float, float]:
@@ -40,7 +40,7 @@ def watched(every: int, steps: int) -> tuple[ConservationMonitor, float, float]:
 
 
 def claims(quick: bool) -> list[Claim]:
-    """The share of a step where every fourth is looked at, the same where every one is, and how exact that is."""
+    """The share of a step where every eighth is looked at, the same where every one is, and how exact that is."""
     out = []
     # The single laws are read at moments that get rarer, so a short run overstates what a long one pays.
     for every, bound, steps in ((THINNED, SHARE, 3000), (1, None, 1000)):
