@@ -283,3 +283,32 @@ def test_seeds_change_nothing_but_rates() -> None:
     assert one.rates != other.rates
     assert conservation_laws(model, example=torch.zeros(2, 5, dtype=torch.int64), seed=7, count=False) == other
     assert gradient(model, torch.zeros(2, 5, dtype=torch.int64))
+
+
+def test_a_dead_neuron_has_fewer_directions_and_both_ranks_are_given() -> None:
+    torch.manual_seed(0)
+    first, last = nn.Linear(3, 4), nn.Linear(4, 2)
+    network = nn.Sequential(first, nn.ReLU(), last)
+    alive = conservation_laws(network, example=torch.zeros(2, 3))
+    assert alive.local is not None and alive.local.here == alive.local.generic == 22
+    assert alive.local.verdict.is_proved and "22 here and generically; PROVED" in str(alive)
+    with torch.no_grad():
+        for dead_part in (first.weight[1], first.bias[1:2], last.weight[:, 1]):
+            dead_part.zero_()
+    dead = conservation_laws(network, example=torch.zeros(2, 3))
+    assert dead.local is not None and dead.local.here < dead.local.generic == 22
+    assert f"not locally constant: generic 22, here {dead.local.here}" in str(dead)
+    assert ConservationLaws.from_json(json.loads(json.dumps(dead.to_json()))) == dead
+
+
+def test_the_rank_at_the_weights_is_taken_on_graphs_too() -> None:
+    torch.manual_seed(0)
+    first, last = nn.Conv1d(1, 2, 3), nn.Conv1d(2, 2, 1)
+    network = nn.Sequential(first, nn.ReLU(), last)
+    alive = conservation_laws(network, example=torch.zeros(2, 1, 5))
+    assert alive.local is not None and alive.local.here == alive.local.generic
+    with torch.no_grad():
+        for dead_part in (first.weight[1], list(first.parameters())[1][1:2], last.weight[:, 1]):
+            dead_part.zero_()
+    dead = conservation_laws(network, example=torch.zeros(2, 1, 5))
+    assert dead.local is not None and dead.local.here < dead.local.generic

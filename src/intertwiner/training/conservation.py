@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
+from numpy import ndarray
 from torch import Tensor, nn
 
 from intertwiner.errors import NonFiniteWeights, NoRule, WrongUse
@@ -22,7 +24,7 @@ from intertwiner.exact import Columns, trainable_names
 from intertwiner.network import Identity, Input, Linear, Network, Output, PointwiseOp, Reshape, trace
 from intertwiner.numerics.modular import PRIMES
 from intertwiner.training.chain import Chain
-from intertwiner.training.chain_counts import count_laws
+from intertwiner.training.chain_counts import certain_laws, count_laws
 from intertwiner.training.charge_rules import charges_of
 from intertwiner.training.charges import Charges
 from intertwiner.training.conservation_record import ConservationLaws, verdict_on
@@ -33,6 +35,7 @@ from intertwiner.training.law_check import Inputs, check_families, random_inputs
 from intertwiner.training.lowering import lower
 from intertwiner.training.network_counts import count_laws_of, estimate
 from intertwiner.training.polynomial_chain import PolynomialChain
+from intertwiner.training.rank_at import LocalRank, rank_at
 from intertwiner.training.shift_laws import shift_families
 from intertwiner.training.summand_laws import summand_families
 from intertwiner.training.symmetric_laws import Actions, Measured, power_of, symmetric_laws
@@ -123,7 +126,7 @@ def conservation_laws(
             classes=charges.classes, training=training, seed=seed,
         )  # fmt: skip
     chain = as_chain(network, names)
-    counted, uncounted = _count(charges, families, chain, wanted=count, seed=seed)
+    counted, uncounted, local = _count(charges, families, chain, wanted=count, seed=seed)
     total = sum(prod(shape) for shape in shapes.values())
     extra = None
     if symmetry is not None:
@@ -135,7 +138,7 @@ def conservation_laws(
     lost = tuple(dict.fromkeys(charges.lost))
     return ConservationLaws(
         network.name, total, families, words, training, _assumed(network, name, words, training), lost, rates,
-        unchecked, counted, uncounted, extra, verdict,
+        unchecked, counted, uncounted, local, extra, verdict,
     )  # fmt: skip
 
 
@@ -272,22 +275,31 @@ def _count(
     *,
     wanted: bool | None,
     seed: int,
-) -> tuple[ConservationCount | None, str]:
-    """The number of independent laws, or why there is none."""
+) -> tuple[ConservationCount | None, str, LocalRank | None]:
+    """The number of independent laws, or why there is none; and the rank of the brackets at the weights themselves."""
     if wanted is False:
-        return None, "not asked for"
+        return None, "not asked for", None
     if charges.classes not in (None, 1):
-        return None, f"cross entropy takes classes on axis 1 to be counted, here they stand on axis {charges.classes}"
+        return (
+            None,
+            f"cross entropy takes classes on axis 1 to be counted, here they stand on axis {charges.classes}",
+            None,
+        )
     loss = "any" if charges.classes is None else "cross_entropy"
     try:
         if isinstance(chain, Chain) and loss == "any":
-            return count_laws(chain.widths, chain.activation, bias=chain.bias, seed=seed), ""
+            counted = count_laws(chain.widths, chain.activation, bias=chain.bias, seed=seed)
+            return counted, "", rank_at(chain, _weights(charges.network), certain_laws(chain), seed=seed)
         network, exact = charges.network, [f for f in families if f.exact]
         lowered = lower(network, trainable=tuple(charges.names), batch_statistics=charges.training, loss=loss)
         seconds, _ = estimate(lowered.circuit, len(PRIMES))
         quick = wanted is None and seconds > QUICK
         if quick and seconds > PROMPT * QUICK:
-            return None, f"it would take {seconds / PROMPT:.0f} to {seconds:.0f} s; count=True counts all the same"
+            return (
+                None,
+                f"it would take {seconds / PROMPT:.0f} to {seconds:.0f} s; count=True counts all the same",
+                None,
+            )
         columns = _renamed(lowered.columns, charges.names)
         laws = Certain(
             lambda theta, field: np.concatenate(
@@ -296,9 +308,17 @@ def _count(
             [f.formula for f in exact for _ in range(f.count)],
         )
         depth, primes = (FIRST, PRIMES[:1]) if quick else (DEPTH, PRIMES)
-        return count_laws_of(lowered, laws, depth=depth, primes=primes, seed=seed), ""
+        counted = count_laws_of(lowered, laws, depth=depth, primes=primes, seed=seed)
+        local = rank_at(lowered, None, laws, depth=depth, primes=primes, seed=seed) if wanted or not quick else None
+        return counted, "", local
     except (NoRule, WrongUse) as error:
-        return None, str(error)
+        return None, str(error), None
+
+
+def _weights(network: Network) -> Float[ndarray, " D"]:
+    """The weights of a chain in the order of its parameters."""
+    layers = [node.op for node in network.nodes if isinstance(node.op, Linear)]
+    return np.concatenate([param.array.ravel() for op in layers for param in (op.weight, op.bias) if param is not None])
 
 
 def _renamed(columns: Columns, names: Mapping[str, str]) -> Columns:

@@ -15,6 +15,7 @@ from intertwiner.network import Network
 from intertwiner.training.counts import ConservationCount
 from intertwiner.training.data_symmetry import DataSymmetryLaws
 from intertwiner.training.families import Family, State, flat_of, law_count
+from intertwiner.training.rank_at import LocalRank
 from intertwiner.training.symmetric_laws import SymmetricLaws
 from intertwiner.verdict import Kind, Verdict
 
@@ -38,6 +39,8 @@ class ConservationLaws:
         unchecked: Why not; empty where it was.
         count: How many independent laws there are, with its certificate; None where it was not counted.
         uncounted: Why not; empty where it was.
+        local: The rank of the brackets at the weights themselves beside the generic one, where it was counted: the
+            number of laws holds near weights where the two agree.
         symmetric: What symmetric data add, counted or open; None where no symmetry was given.
         verdict: Whether the listed laws are all there are.
     """
@@ -53,6 +56,7 @@ class ConservationLaws:
     unchecked: str
     count: ConservationCount | None
     uncounted: str
+    local: LocalRank | None
     symmetric: SymmetricLaws | None
     verdict: Verdict
 
@@ -105,6 +109,7 @@ class ConservationLaws:
             "lost": [list(pair) for pair in self.lost],
             "count": self.count.to_json() if self.count else None,
             "uncounted": self.uncounted,
+            "local": self.local.to_json() if self.local else None,
             "data_symmetry": self.data_symmetry.to_json() if self.data_symmetry else None,
             "symmetric": self.symmetric.to_json() if self.symmetric else None,
             "verdict": self.verdict.to_json(),
@@ -121,7 +126,8 @@ class ConservationLaws:
             network["name"], network["parameters"], families, record["loss"], record["training"],
             tuple(record["assumed"]), lost, tuple(record["rates"]), record["unchecked"],
             ConservationCount.from_json(count) if count else None,
-            record["uncounted"], SymmetricLaws.from_json(symmetric, laws) if symmetric else None,
+            record["uncounted"], LocalRank.from_json(record["local"]) if record["local"] else None,
+            SymmetricLaws.from_json(symmetric, laws) if symmetric else None,
             Verdict.from_json(record["verdict"]),
         )  # fmt: skip
 
@@ -138,6 +144,8 @@ class ConservationLaws:
             said = [family.group, *_reservations(family)]
             lines.append(" " * (sum(widths) + 8) + "; ".join(said))
         lines += ["", f"counted: {self.count or self.uncounted}"]
+        if self.local:
+            lines.append(f"rank at these weights: {self.local.words}")
         if self.symmetric:
             lines.append(str(self.symmetric))
         if self.rates:

@@ -81,10 +81,15 @@ class LocalRank:
         fields["verdict"] = Verdict.from_json(fields["verdict"])
         return cls(**fields)
 
-    def __str__(self) -> str:
+    @property
+    def words(self) -> str:
+        """Both ranks, and what that means."""
         if self.here < self.generic:
-            return f"{self.network}: not locally constant: generic {self.generic}, here {self.here}"
-        return f"{self.network}: {self.here} here and generically; {self.verdict.kind}"
+            return f"not locally constant: generic {self.generic}, here {self.here}"
+        return f"{self.here} here and generically; {self.verdict.kind}"
+
+    def __str__(self) -> str:
+        return f"{self.network}: {self.words}"
 
 
 def rank_at(
