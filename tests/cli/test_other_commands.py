@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +138,8 @@ def test_ctrl_c_leaves_no_partial_report(folder: Path) -> None:
     arguments = ["audit", "nets:symmetric", *SWAP, "--data", "slow:data", "--out", "report"]
     running = subprocess.Popen(
         [sys.executable, "-m", "intertwiner", *arguments], cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
-        text=True,
+        # A shell that runs the tests in the background has them ignore the signal, and children inherit that.
+        text=True, preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     end = time.monotonic() + 60
     while not (folder / "started").exists() and time.monotonic() < end and running.poll() is None:
