@@ -24,7 +24,7 @@ from intertwiner.report.svg import Picture
 from intertwiner.variety.activation import Activation, activation
 from intertwiner.variety.architecture import Architecture
 from intertwiner.variety.expansion import Coordinates
-from intertwiner.variety.jacobian import jacobian
+from intertwiner.variety.jacobian import Rationals, jacobian
 from intertwiner.variety.neurovariety import neurovariety
 from intertwiner.variety.subject import subject
 
@@ -44,26 +44,11 @@ FEW = 60
 """Parameters up to which a plane is drawn without being asked for."""
 
 
-class Plain:
-    """Float64 in the place of residues, without torch."""
+class Plain(Rationals):
+    """Float64 in the place of residues, without torch: the plain operations of ``Rationals``."""
 
-    def fraction(self, value: Any) -> float:
+    def fraction(self, value: Any) -> Any:
         return float(value)
-
-    def reduce(self, x: ndarray) -> ndarray:
-        return x
-
-    def mul(self, a: ndarray, b: Any) -> ndarray:
-        return np.multiply(a, b)
-
-    def add(self, a: ndarray, b: Any) -> ndarray:
-        return np.add(a, b)
-
-    def matmul(self, a: ndarray, b: ndarray) -> ndarray:
-        return np.matmul(a, b)
-
-    def power(self, x: ndarray, exponent: int) -> ndarray:
-        return np.power(x, exponent)
 
 
 def dimension_by_width(
